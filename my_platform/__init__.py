@@ -1,0 +1,1 @@
+"""A Dagster machine-learning platform that computes exactly the partitions that are owed."""

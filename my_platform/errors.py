@@ -1,0 +1,32 @@
+"""The platform's own errors. Each says what was expected, what was found, and what to do."""
+
+
+class PlatformError(Exception):
+    """Base of all errors that the platform raises on purpose; its text is meant for the user."""
+
+
+class Refused(PlatformError):
+    """The inputs or the code of a partition cannot give a value, and will not when tried again.
+
+    A refusal is recorded for the fingerprint it was met with. It is reported on every refresh and is not
+    run again until an input, the code or a parameter changes, or ``refresh --retry`` asks for it.
+    """
+
+
+class DamagedObject(PlatformError):
+    """A stored object is missing or its bytes are not those that were written."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path}: {reason}. Run `my-platform refresh`: the partition is computed again from its inputs."
+        )
+        self.path = path
+        self.reason = reason
+
+
+class HomeError(PlatformError):
+    """The home folder cannot be used as it is."""
+
+
+class SourceError(PlatformError):
+    """Files cannot be landed or read as asked; says what was expected, what was found and what to do."""

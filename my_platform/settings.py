@@ -1,0 +1,123 @@
+"""Every setting, typed, with its environment variable, unit and default."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from my_platform.errors import PlatformError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Settings of one process. The variable of a setting is ``MY_PLATFORM_`` and its name in capitals.
+
+    A variable that is empty counts as not set.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="MY_PLATFORM_", env_ignore_empty=True, frozen=True, extra="forbid"
+    )
+
+    home: Path = Field(
+        default=CHECKOUT / ".platform",
+        description="folder under which everything lies that the platform writes",
+    )
+    landing_url: str | None = Field(
+        default=None, description="where source systems drop files: a folder or s3://…; default HOME/landing"
+    )
+    lake_url: str | None = Field(
+        default=None, description="where computed tables lie: a folder or s3://…; default HOME/lake"
+    )
+    domains: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("my_platform.domains.fraud",),
+        min_length=1,
+        description="modules, separated by commas, whose function `assets()` gives the assets to run",
+    )
+    threads: int = Field(
+        default=2, ge=1, le=1024, description="threads that fit one model; does not change the result"
+    )
+    training_window_days: int | None = Field(
+        default=None, ge=7, le=365, description="days a model is trained on; default: the domain's choice"
+    )
+    boosting_rounds: int | None = Field(
+        default=None, ge=1, le=100_000, description="trees of a LightGBM model; default: the domain's choice"
+    )
+    sensor_interval_s: int = Field(
+        default=15, ge=1, le=86_400, description="seconds between two looks at landing by the Dagster daemon"
+    )
+    port: int = Field(default=3000, ge=1, le=65535, description="TCP port of `my-platform ui` on loopback")
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("landing_url", "lake_url", mode="after")
+    @classmethod
+    def _known_place(cls, url: str | None) -> str | None:
+        if url is not None and "://" in url and not url.startswith("s3://"):
+            raise ValueError("expected a folder or s3://bucket/prefix")
+        return url
+
+    @field_validator("domains", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    @property
+    def landing(self) -> str:
+        return self.landing_url or str(self.home / "landing")
+
+    @property
+    def lake(self) -> str:
+        return self.lake_url or str(self.home / "lake")
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home / "dagster"
+
+    @property
+    def mlflow_folder(self) -> Path:
+        return self.home / "mlflow"
+
+    @property
+    def reports(self) -> Path:
+        return self.home / "reports"
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings of this process.
+
+    Args:
+        given: values that go before the environment.
+
+    Raises:
+        PlatformError: a value is refused; the message names the variable, the value and what is expected.
+    """
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        problems = [
+            f"MY_PLATFORM_{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        raise PlatformError("these settings are refused: " + "; ".join(problems)) from None
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith("MY_PLATFORM_")
+        and name.removeprefix("MY_PLATFORM_").lower() not in Settings.model_fields
+        and name not in ("MY_PLATFORM_HANDBOOK",)
+    )
+    if unknown:
+        known = ", ".join(f"MY_PLATFORM_{name.upper()}" for name in Settings.model_fields)
+        raise PlatformError(f"{', '.join(unknown)} is no setting; there are {known}")
+    return settings
