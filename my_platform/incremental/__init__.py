@@ -1,0 +1,1 @@
+"""The heart: data versions, code versions, fingerprints, traces and the planner."""

@@ -1,0 +1,304 @@
+"""How an author says what an asset is: what it reads, over which window, and the function that makes it.
+
+An ``Asset`` is data. It knows nothing of Dagster, of storage or of the past; the planner decides from it
+what is owed, and the platform runs its function on exactly the partitions that are.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from enum import Enum
+from typing import Any, Literal, Protocol
+
+import polars as pl
+
+from my_platform.errors import PlatformError, Refused
+from my_platform.incremental.sources import keep_sources
+
+EPOCH = date(1970, 1, 1).toordinal()
+
+
+class Grain(Enum):
+    """How an asset is cut into partitions."""
+
+    DAY = "day"
+    WEEK = "week"
+    ONCE = "once"
+
+
+@dataclass(frozen=True)
+class Read:
+    """The partitions of an asset that a partition is computed from.
+
+    For daily and weekly assets that are read, ``first`` and ``last`` are offsets in days from the first day
+    of the reading partition, both included; a weekly asset is read at the weeks that start in that span. An
+    asset without partitions is read whole.
+
+    Attributes:
+        asset: name of the asset that is read.
+        first, last: offsets in days; (0, 0) is the reader's own day or week.
+        gaps: ``wait`` until every partition of the window from the asset's first one on is there, or
+            ``pass`` over those that are missing and name them in the metadata.
+        at_least: partitions of the window that must be there, whatever ``gaps`` says.
+        columns: the columns that the function needs; None for all.
+    """
+
+    asset: str
+    first: int = 0
+    last: int = 0
+    gaps: Literal["wait", "pass"] = "wait"
+    at_least: int = 1
+    columns: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.first > self.last:
+            raise PlatformError(
+                f"the window of {self.asset} ends ({self.last}) before it starts ({self.first})"
+            )
+
+
+def same(asset: str, *, at_least: int = 1, columns: Sequence[str] | None = None) -> Read:
+    """The reader's own day or week, or the whole of an asset without partitions."""
+    return Read(asset, at_least=at_least, columns=tuple(columns) if columns else None)
+
+
+def last(
+    asset: str,
+    days: int,
+    *,
+    gaps: Literal["wait", "pass"] = "pass",
+    at_least: int = 0,
+    columns: Sequence[str] | None = None,
+) -> Read:
+    """The reader's own day and the ones before it, ``days`` in all."""
+    return Read(asset, 1 - days, 0, gaps, at_least, tuple(columns) if columns else None)
+
+
+# What a pure function raises for the same inputs every time; anything else may pass when tried again.
+DETERMINISTIC: tuple[type[Exception], ...] = (
+    Refused,
+    pl.exceptions.PolarsError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    TypeError,
+    ValueError,
+)
+# What a function that computes several partitions answers for one of them, instead of breaking off.
+EXPECTED: tuple[type[Exception], ...] = (PlatformError, *DETERMINISTIC)
+
+
+@dataclass(frozen=True)
+class Produced:
+    """What a function made of one partition.
+
+    Attributes:
+        table: the value.
+        quarantined: rows that a contract turned away, with the reason; stored beside the value.
+        metadata: plain values for the Dagster UI.
+    """
+
+    table: pl.DataFrame
+    quarantined: pl.DataFrame | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Batch(Protocol):
+    """Partitions of one asset that are computed together, and what they read.
+
+    Each input partition is read from storage once for the whole batch.
+    """
+
+    keys: Sequence[str]
+
+    def inputs(self, read: str, key: str) -> Mapping[str, pl.DataFrame]:
+        """The tables that a read gives for a partition, by their partition key, in order."""
+        ...
+
+    def versions(self, read: str, key: str) -> Mapping[str, str]:
+        """The data versions of the same, and only of those that are there."""
+        ...
+
+    def landed(self, key: str) -> list[tuple[str, bytes]]:
+        """Names and bytes of the landed files of a raw partition."""
+        ...
+
+    def empty(self, read: str) -> pl.DataFrame:
+        """A table without rows that has the columns a read would give."""
+        ...
+
+    def files(self, read: str, key: str) -> Mapping[str, str]:
+        """Local paths or URLs of the stored tables, checked, by partition key."""
+        ...
+
+
+Compute = Callable[[Batch], Iterable[tuple[str, Produced | Exception]]]
+"""Gives every key of the batch once, in any order, with its value or the reason why there is none."""
+
+
+ComputeTogether = Callable[[Mapping[str, Batch]], Iterable[tuple[str, str, Produced | Exception]]]
+"""The same for several assets in one call: batches by asset, answers with the asset's name in front."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of an asset's table: its type, and what the catalogue says of it."""
+
+    type: pl.DataType
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A stored value that is shown outside of the lake: as a report, or in a registry.
+
+    Attributes:
+        record: how the value was made: data version, fingerprint, code version, inputs, run id.
+        record_of: the same for an input, by asset, partition and data version.
+    """
+
+    asset: str
+    partition: str
+    table: pl.DataFrame
+    record: Mapping[str, Any]
+    record_of: Callable[[str, str, str], Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One asset: its name, partitions, inputs, function and what the catalogue says of it.
+
+    Attributes:
+        code: functions and classes whose code makes the value; they and what they reach are its code version.
+        parameters: plain values that count in the fingerprint.
+        source: the landing folder or file that a raw table comes from.
+        together: a name, and a function that computes all assets of that name in one call, where that is
+            cheaper than one after the other. They must not read each other.
+        publish: called after a value was stored and before it becomes current, to show it outside of the lake;
+            may be called again for the same value, and must then change nothing. Gives metadata.
+    """
+
+    name: str
+    grain: Grain
+    reads: Mapping[str, Read]
+    compute: Compute
+    code: tuple[Any, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    group: str = "default"
+    description: str = ""
+    owners: tuple[str, ...] = ("team:data",)
+    kinds: tuple[str, ...] = ("polars",)
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = None
+    together: tuple[str, ComputeTogether] | None = None
+    publish: Callable[[Publication], Mapping[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        keep_sources()
+
+
+def table(
+    name: str,
+    *,
+    grain: Grain = Grain.DAY,
+    reads: Mapping[str, Read],
+    parameters: Mapping[str, Any] | None = None,
+    runtime: Mapping[str, Any] | None = None,
+    **catalogue: Any,
+) -> Callable[[Callable[..., Any]], Asset]:
+    """Make an asset of a pure function from LazyFrames to a LazyFrame.
+
+    The function gets one LazyFrame for each read, the partitions of its window one after the other. It may
+    also ask for ``partition`` (the key, str), ``parameters`` (the mapping given here), ``inputs``
+    (``{read: {key: data version}}``), and the names in ``runtime``: values such as a number of threads that
+    change how fast it runs and not what it gives, and so do not count in the fingerprint. It returns a
+    LazyFrame, a DataFrame or a ``Produced``. It is called once a partition, so that a value cannot depend
+    on what else is computed in the same run.
+    """
+
+    def make(function: Callable[..., Any]) -> Asset:
+        wanted = inspect.signature(function).parameters
+        given = dict(runtime or {})
+        unknown = [
+            n for n in wanted if n not in reads and n not in ("partition", "parameters", "inputs", *given)
+        ]
+        unread = [n for n in reads if n not in wanted]
+        if unknown or unread:
+            raise PlatformError(
+                f"{name}: the function's parameters {unknown or unread} do not match what it reads "
+                f"({', '.join(reads)}); give each read a parameter of its name"
+            )
+
+        def compute(batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
+            for key in batch.keys:
+                try:
+                    yield key, _produce(function, wanted, batch, key, reads, parameters or {}, given)
+                except EXPECTED as error:
+                    yield key, error
+
+        return Asset(
+            name=name,
+            grain=grain,
+            reads=reads,
+            compute=compute,
+            code=(function,),
+            parameters=parameters or {},
+            **{"description": inspect.getdoc(function) or "", **catalogue},
+        )
+
+    return make
+
+
+def _produce(
+    function: Callable[..., Any],
+    wanted: Mapping[str, inspect.Parameter],
+    batch: Batch,
+    key: str,
+    reads: Mapping[str, Read],
+    parameters: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> Produced:
+    arguments: dict[str, Any] = {name: value for name, value in given.items() if name in wanted}
+    for read in reads:
+        tables = batch.inputs(read, key)
+        arguments[read] = (pl.concat(list(tables.values())) if tables else batch.empty(read)).lazy()
+    if "partition" in wanted:
+        arguments["partition"] = key
+    if "parameters" in wanted:
+        arguments["parameters"] = parameters
+    if "inputs" in wanted:
+        arguments["inputs"] = {read: batch.versions(read, key) for read in reads}
+    made = function(**arguments)
+    if isinstance(made, Produced):
+        return made
+    return Produced(made.collect() if isinstance(made, pl.LazyFrame) else made)
+
+
+def day_key(ordinal: int) -> str:
+    """The partition key of a day given in days since 1970-01-01."""
+    return date.fromordinal(ordinal + EPOCH).isoformat()
+
+
+def ordinal(key: str) -> int:
+    """Days since 1970-01-01 of a daily or weekly partition key; 0 for the key of an unpartitioned asset.
+
+    Raises:
+        PlatformError: the key is not a date of the form YYYY-MM-DD.
+    """
+    if key == "":
+        return 0
+    try:
+        if len(key) != 10:
+            raise ValueError
+        return date.fromisoformat(key).toordinal() - EPOCH
+    except ValueError:
+        raise PlatformError(f"`{key}` is not a day; expected a date that exists, as YYYY-MM-DD") from None
+
+
+def week_start(day: date) -> date:
+    """The Wednesday on or before a day: weekly partitions start on Wednesdays."""
+    return day - timedelta(days=(day.weekday() - 2) % 7)
