@@ -1,0 +1,62 @@
+"""The calendar file that lies beside landed tables: first day, and the last one of a closed data set."""
+
+import json
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from my_platform.errors import SourceError
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """The days a landing covers; `last` is None where it goes on until today."""
+
+    first: date
+    last: date | None
+
+
+def calendar_path(landing: Path) -> Path:
+    """Where the calendar stands."""
+    return landing / "calendar.json"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a landed JSON object; raises SourceError where the file holds anything else."""
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise SourceError(f"{path} is damaged: expected a JSON object, found {error}; land again") from error
+    if not isinstance(value, dict):
+        raise SourceError(f"{path} is damaged: expected a JSON object, found {value!r}; land again")
+    return value
+
+
+def json_date(value: dict[str, Any], field: str, path: Path) -> date | None:
+    """A field of a landed JSON object as a date, None for null; raises SourceError for anything else."""
+    text = value.get(field, "no such field")
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise SourceError(
+            f"{path} is damaged: expected {field} to be YYYY-MM-DD or null, found {text!r}; "
+            f"remove the file and land again"
+        ) from error
+
+
+def read_calendar(landing: Path) -> Calendar | None:
+    """The calendar of a landing, None where nothing is landed yet; raises SourceError on a damaged file."""
+    path = calendar_path(landing)
+    if not path.exists():
+        return None
+    value = read_json(path)
+    first, last = json_date(value, "first", path), json_date(value, "last", path)
+    if first is None or (last is not None and last < first):
+        raise SourceError(
+            f"{path} is damaged: expected a first day not after the last, found first {first}, last {last}; "
+            f"remove the file and land again"
+        )
+    return Calendar(first, last)

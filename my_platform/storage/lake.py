@@ -1,0 +1,313 @@
+"""The lake: values by what they were computed from.
+
+The object of a partition lies at ``<asset>/<partition>/<fingerprint>.parquet``: its name depends on nothing
+but the fingerprint, so whoever computes the same thing writes the same name, and the first one wins. It
+carries the record of its making, and its data version, in its own metadata.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from my_platform.errors import DamagedObject
+from my_platform.incremental.content import data_version
+from my_platform.incremental.declare import Grain, day_key, ordinal
+from my_platform.incremental.planner import Past
+from my_platform.storage.objects import BucketStore, FolderStore
+from my_platform.storage.sealed import check_seal, record_of, seal, unseal
+from my_platform.storage.trace_index import Trace, TraceIndex
+
+ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A value that is stored: its trace, and whether this call stored it or found it there."""
+
+    trace: Trace
+    created: bool
+
+
+class Lake:
+    """Sealed tables in an object store, with the local index of their traces."""
+
+    def __init__(
+        self, store: FolderStore | BucketStore, quarantine: FolderStore | BucketStore, index: TraceIndex
+    ) -> None:
+        self.store = store
+        self.quarantine = quarantine
+        self.index = index
+        self.reads = 0
+
+    def path(self, asset: str, partition: str, fingerprint: str) -> str:
+        return f"{asset}/{partition or 'all'}/{fingerprint}.parquet"
+
+    def commit(
+        self,
+        asset: str,
+        partition: str,
+        fingerprint: str,
+        table: pl.DataFrame,
+        record: Mapping[str, Any],
+        *,
+        code_version: str,
+        seconds: float,
+        quarantined: pl.DataFrame | None = None,
+    ) -> Committed:
+        """Store a value under its fingerprint, or adopt the one that another run stored first."""
+        version, nonce = data_version(table), secrets.token_hex(8)
+        whole = {
+            **record,
+            "asset": asset,
+            "partition": partition,
+            "fingerprint": fingerprint,
+            "data_version": version,
+            "code_version": code_version,
+            "rows": table.height,
+            "seconds": round(seconds, 6),
+            "nonce": nonce,
+        }
+        path = self.path(asset, partition, fingerprint)
+        if quarantined is not None and quarantined.height:
+            self.quarantine.create(path, seal(quarantined, {"of": path}))
+        data = seal(table, whole)
+        if self.store.create(path, data):
+            trace = Trace(
+                asset, partition, fingerprint, version, code_version, table.height, len(data), seconds
+            )
+            return Committed(trace, created=True)
+        found, stored_nonce = self._trace_at(path)
+        return Committed(found, created=stored_nonce == nonce)
+
+    def adopt(self, asset: str, partition: str, fingerprint: str) -> Trace | None:
+        """The trace of a fingerprint whose object is in the store but not in the index; damaged ones go."""
+        path = self.path(asset, partition, fingerprint)
+        if not self.store.exists(path):
+            return None
+        try:
+            trace, _ = self._trace_at(path)
+        except DamagedObject:
+            self.discard(asset, partition, fingerprint)
+            return None
+        self.index.add([trace])
+        return trace
+
+    def read(
+        self, asset: str, partition: str, version: str, columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
+        """The table of a data version, its bytes checked.
+
+        Raises:
+            DamagedObject: no whole object holds that version; the damaged ones are taken out of the store.
+        """
+        return unseal(self.data(asset, partition, version), f"{asset} {partition}".strip(), columns)
+
+    def data(self, asset: str, partition: str, version: str) -> bytes:
+        """The checked bytes of an object that holds a data version; raises DamagedObject."""
+        damage: DamagedObject | None = None
+        for fingerprint in self.index.find(asset, partition, version):
+            path = self.path(asset, partition, fingerprint)
+            try:
+                data = self.store.read(path)
+                check_seal(data, f"{self.store.root}/{path}")
+            except DamagedObject as error:
+                damage = error
+                self.discard(asset, partition, fingerprint)
+            else:
+                self.reads += 1
+                return data
+        raise damage or DamagedObject(
+            f"{self.store.root}/{asset}/{partition or 'all'}", f"no object holds data version {version}"
+        )
+
+    def file(self, asset: str, partition: str, version: str) -> str:
+        """The path or URL of an object that holds a data version, checked; raises DamagedObject."""
+        self.data(asset, partition, version)
+        fingerprint = self.index.find(asset, partition, version)[0]
+        return f"{self.store.root}/{self.path(asset, partition, fingerprint)}"
+
+    def record(self, asset: str, partition: str, version: str) -> dict[str, Any] | None:
+        """How a data version was made; None where no whole object tells."""
+        try:
+            data = self.data(asset, partition, version)
+        except DamagedObject:
+            return None
+        return record_of(data, f"{asset} {partition}")
+
+    def record_at(self, asset: str, partition: str, fingerprint: str) -> dict[str, Any] | None:
+        """The record of one object; None where it is missing, or damaged and so taken out."""
+        path = self.path(asset, partition, fingerprint)
+        try:
+            return record_of(self.store.read(path), f"{self.store.root}/{path}")
+        except DamagedObject:
+            self.discard(asset, partition, fingerprint)
+            return None
+
+    def discard(self, asset: str, partition: str, fingerprint: str) -> None:
+        """Take an object out of the store and the index, so that its partition is computed again."""
+        self.store.delete(self.path(asset, partition, fingerprint))
+        self.index.forget(asset, partition, fingerprint)
+
+    def past(
+        self,
+        asset: str,
+        grain: Grain,
+        code: str,
+        heads: Mapping[str, str],
+        made_by: Callable[[str], str | None] = lambda _: None,
+    ) -> Past:
+        """What the planner needs to know of an asset; heads that name no stored object are seen through.
+
+        Args:
+            made_by: the fingerprint of a partition's head, where it is known.
+        """
+        traces: dict[bytes, bytes] = {}
+        coded: set[int] = set()
+        versions: set[tuple[str, str]] = set()
+        for trace in self.index.traces([asset]):
+            traces[bytes.fromhex(trace.fingerprint)] = bytes.fromhex(trace.data_version)
+            versions.add((trace.partition, trace.data_version))
+            if trace.code_version == code:
+                coded.add(ordinal(trace.partition))
+        found: dict[int, bytes] = {}
+        for partition, version in heads.items():
+            if version == ABSENT or len(version) != 32:
+                continue
+            if (partition, version) not in versions:
+                for trace in self._adopt_all(asset, partition):
+                    traces[bytes.fromhex(trace.fingerprint)] = bytes.fromhex(trace.data_version)
+                    versions.add((trace.partition, trace.data_version))
+            if (partition, version) in versions:
+                found[ordinal(partition)] = bytes.fromhex(version)
+        refusals = {
+            bytes.fromhex(fingerprint): (partition, reason)
+            for (name, partition, fingerprint), reason in self.index.refusals().items()
+            if name == asset
+        }
+        accepted = {}
+        for partition in {partition for partition, _ in refusals.values()}:
+            head = found.get(ordinal(partition))
+            if head is not None:
+                record = self._record_of_head(asset, partition, head.hex(), made_by(partition))
+                inputs = self._stored_inputs(record) if record and record["code_version"] != code else None
+                if inputs is not None:
+                    accepted[ordinal(partition)] = inputs
+        return Past(found, traces, frozenset(coded), {f: r for f, (_, r) in refusals.items()}, accepted)
+
+    def _record_of_head(
+        self, asset: str, partition: str, version: str, fingerprint: str | None
+    ) -> dict[str, Any] | None:
+        """How a head was made. Several objects may hold its version; its fingerprint tells them apart."""
+        if fingerprint is not None and fingerprint in self.index.find(asset, partition, version):
+            record = self.record_at(asset, partition, fingerprint)
+            if record is not None:
+                return record
+        return self.record(asset, partition, version)
+
+    def _stored_inputs(self, record: Mapping[str, Any]) -> dict[tuple[str, int], bytes] | None:
+        """What a value was made from; None unless all of it is still stored, as landed files never are."""
+        inputs: Mapping[str, Mapping[str, str]] = record.get("inputs", {})
+        stored = {(t.asset, t.partition, t.data_version) for t in self.index.traces(list(inputs))}
+        wanted = [(name, key, version) for name, found in inputs.items() for key, version in found.items()]
+        if not stored.issuperset(wanted):
+            return None
+        return {(name, ordinal(key)): bytes.fromhex(version) for name, key, version in wanted}
+
+    def sweep(self) -> int:
+        """Remove what killed writers left half-written; the number of files."""
+        return self.store.sweep() + self.quarantine.sweep()
+
+    def rebuild_index(self) -> int:
+        """Fill the index from the objects; the number of traces found."""
+        traces = []
+        for path, _ in self.store.list(""):
+            if path.endswith(".parquet"):
+                try:
+                    traces.append(self._trace_at(path)[0])
+                except DamagedObject:
+                    self.store.delete(path)
+        self.index.add(traces)
+        return len(traces)
+
+    def verify(self, heads: Mapping[str, Mapping[str, str]]) -> list[str]:
+        """Read the objects of all heads; those that are damaged are taken out, and named."""
+        damaged = []
+        for asset, partitions in heads.items():
+            for partition, version in partitions.items():
+                if version == ABSENT:
+                    continue
+                try:
+                    self.data(asset, partition, version)
+                except DamagedObject as error:
+                    damaged.append(str(error))
+        return damaged
+
+    def quarantined(self, asset: str, partition: str, version: str) -> pl.DataFrame | None:
+        """The rows that were turned away when a data version was made; None where there were none.
+
+        Raises:
+            DamagedObject: they cannot be read; they and the value are taken out, to be computed again.
+        """
+        for fingerprint in self.index.find(asset, partition, version):
+            path = self.path(asset, partition, fingerprint)
+            if self.quarantine.exists(path):
+                try:
+                    return unseal(self.quarantine.read(path), f"{self.quarantine.root}/{path}")
+                except DamagedObject:
+                    self.quarantine.delete(path)
+                    self.discard(asset, partition, fingerprint)
+                    raise
+        return None
+
+    def _adopt_all(self, asset: str, partition: str) -> Iterator[Trace]:
+        for path, _ in list(self.store.list(f"{asset}/{partition or 'all'}")):
+            fingerprint = path.rpartition("/")[2].removesuffix(".parquet")
+            trace = self.adopt(asset, partition, fingerprint)
+            if trace is not None:
+                yield trace
+
+    def _trace_at(self, path: str) -> tuple[Trace, str]:
+        data = self.store.read(path)
+        record = record_of(data, f"{self.store.root}/{path}")
+        trace = Trace(
+            record["asset"],
+            record["partition"],
+            record["fingerprint"],
+            record["data_version"],
+            record["code_version"],
+            record["rows"],
+            len(data),
+            record["seconds"],
+        )
+        if self.path(trace.asset, trace.partition, trace.fingerprint) != path:
+            raise DamagedObject(f"{self.store.root}/{path}", "the object of another partition lies there")
+        return trace, record["nonce"]
+
+
+def files_table(files: Mapping[str, bytes | str]) -> pl.DataFrame:
+    """A table that holds files: one row a file, with its name and its bytes."""
+    names = sorted(files)
+    contents = [data.encode() if isinstance(data := files[name], str) else data for name in names]
+    return pl.DataFrame(
+        {"name": names, "content": contents}, schema={"name": pl.String, "content": pl.Binary}
+    )
+
+
+def file_in(table: pl.DataFrame, name: str) -> bytes:
+    """The bytes of one file of a table of files."""
+    content = table.filter(pl.col("name") == name).get_column("content").item()
+    assert isinstance(content, bytes)
+    return content
+
+
+def json_in(table: pl.DataFrame, name: str) -> Any:
+    return json.loads(file_in(table, name))
+
+
+def partition_key(grain: Grain, key: int) -> str:
+    """The partition key of the planner's number."""
+    return "" if grain is Grain.ONCE else day_key(key)

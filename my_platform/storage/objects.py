@@ -1,0 +1,249 @@
+"""Where objects lie: one small interface over a folder or an S3 bucket.
+
+An object is written once, whole, and only if its name is free: the first writer wins and a reader sees all
+of it or nothing. No lock is held, so none can be left by a process that died.
+"""
+
+import contextlib
+import fcntl
+import glob
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from my_platform.errors import DamagedObject
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+STAGING = ".staging"
+# What a writer on another machine, or in another container, has staged for longer than this was left behind.
+_LONGEST_WRITE_S = 86_400
+
+
+class ObjectStore(Protocol):
+    """Objects by relative path, parts separated by ``/``."""
+
+    root: str
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write an object if its name is free; False where it was taken. Both outcomes leave it whole."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """The bytes of an object.
+
+        Raises:
+            DamagedObject: it is not there.
+        """
+        ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def delete(self, path: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        ...
+
+    def modified(self, path: str) -> float | None:
+        """When an object was written, in seconds since 1970; None where there is none."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Paths and sizes in bytes of the objects below a folder, in no order."""
+        ...
+
+
+class FolderStore:
+    """Objects in a local folder. A write goes to a staging folder and is linked to its name in one step."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root
+        self.root = str(root)
+
+    def create(self, path: str, data: bytes) -> bool:
+        target = self.folder / path
+        staged = self._staged()
+        try:
+            with open(staged, "xb") as file:
+                file.write(data)
+            with contextlib.suppress(FileNotFoundError):
+                return _link(staged, target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return _link(staged, target)
+        finally:
+            staged.unlink(missing_ok=True)
+
+    def read(self, path: str) -> bytes:
+        try:
+            return (self.folder / path).read_bytes()
+        except FileNotFoundError:
+            raise DamagedObject(f"{self.root}/{path}", "the object is not there") from None
+
+    def exists(self, path: str) -> bool:
+        return (self.folder / path).exists()
+
+    def delete(self, path: str) -> None:
+        (self.folder / path).unlink(missing_ok=True)
+
+    def modified(self, path: str) -> float | None:
+        try:
+            return (self.folder / path).stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        base = self.folder / prefix
+        for folder, names, files in os.walk(base):
+            names[:] = [name for name in names if name != STAGING]
+            for name in files:
+                file = Path(folder) / name
+                yield file.relative_to(self.folder).as_posix(), file.stat().st_size
+
+    def sweep(self) -> int:
+        """Remove what writers that no longer run left in the staging folder; the number of files."""
+        removed = 0
+        staging = self.folder / STAGING
+        for writer in staging.iterdir() if staging.is_dir() else ():
+            if _ended(writer.name, writer):
+                removed += sum(1 for _ in writer.iterdir())
+                shutil.rmtree(writer, ignore_errors=True)
+        return removed
+
+    def _staged(self) -> Path:
+        folder = self.folder / STAGING / _this_writer()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / secrets.token_hex(8)
+
+
+class BucketStore:
+    """Objects in an S3-compatible bucket, created with a conditional put (``If-None-Match: *``).
+
+    A put whose reply was lost is tried again by the client and then finds its own object: the caller tells
+    the two apart by the nonce that every sealed object carries.
+    """
+
+    def __init__(self, store: "S3Store", root: str) -> None:
+        self.store = store
+        self.root = root
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> "BucketStore":
+        """A store for ``s3://bucket/prefix``; credentials and endpoint come from the ``AWS_…`` environment."""
+        from obstore.store import S3Store
+
+        return cls(S3Store.from_url(url, **options), url.rstrip("/"))
+
+    def create(self, path: str, data: bytes) -> bool:
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            obstore.put(self.store, path, data, mode="create", use_multipart=False)
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        return True
+
+    def read(self, path: str) -> bytes:
+        import obstore
+
+        try:
+            return bytes(obstore.get(self.store, path).bytes())
+        except FileNotFoundError:
+            raise DamagedObject(f"{self.root}/{path}", "the object is not there") from None
+
+    def exists(self, path: str) -> bool:
+        import obstore
+
+        try:
+            obstore.head(self.store, path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def delete(self, path: str) -> None:
+        import obstore
+
+        with contextlib.suppress(FileNotFoundError):
+            obstore.delete(self.store, path)
+
+    def modified(self, path: str) -> float | None:
+        import obstore
+
+        try:
+            return float(obstore.head(self.store, path)["last_modified"].timestamp())
+        except FileNotFoundError:
+            return None
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        import obstore
+
+        for page in obstore.list(self.store, prefix.rstrip("/") + "/" if prefix else None):
+            for entry in page:
+                yield entry["path"], entry["size"]
+
+    def sweep(self) -> int:
+        """A bucket has no staging area: an upload that was cut off leaves nothing behind."""
+        return 0
+
+
+def open_store(location: str) -> FolderStore | BucketStore:
+    """The store at a folder or at ``s3://bucket/prefix``."""
+    if location.startswith("s3://"):
+        return BucketStore.from_url(location)
+    return FolderStore(Path(location))
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a local file so that a reader sees the whole of it or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
+        if _ended(left.name.rpartition(".tmp-")[2].rpartition("-")[0], left):
+            left.unlink(missing_ok=True)
+    staged = path.with_name(f".{path.name}.tmp-{_this_writer()}-{secrets.token_hex(4)}")
+    try:
+        staged.write_bytes(data)
+        os.replace(staged, path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Held by one process at a time; the kernel releases it when its holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _link(staged: Path, target: Path) -> bool:
+    try:
+        os.link(staged, target)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _this_writer() -> str:
+    return f"{os.getpid()}@{socket.gethostname()}"
+
+
+def _ended(writer: str, left: Path) -> bool:
+    """Whether the process that left a path has ended; one of another machine is given a day."""
+    pid, _, host = writer.partition("@")
+    if host != socket.gethostname():
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - left.stat().st_mtime > _LONGEST_WRITE_S
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return True
+    except PermissionError:
+        return False
+    return False

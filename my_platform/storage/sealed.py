@@ -1,0 +1,73 @@
+"""Sealed Parquet: a table and the record of how it was made, in one object that proves itself.
+
+The record stands in the file's key-value metadata as JSON. The seal is the XXH3-128 of all bytes of the
+file, taken with the 32 digits of the seal itself set to zero; it is written over those zeros last. Reading
+checks the seal before a Parquet reader sees a byte, because polars does not check page checksums.
+"""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+import xxhash
+
+from my_platform.errors import DamagedObject
+
+_SEAL_KEY = "my_platform.seal"
+_RECORD_KEY = "my_platform.record"
+_MARK = b"seal:"
+_BLANK = b"0" * 32
+# Key and value as Thrift writes them, with type and length of the value in between. Only the record and the
+# schema may follow in a file; neither can hold these bytes, being JSON and base64.
+_BEFORE_SEAL = _SEAL_KEY.encode() + bytes([0x18, len(_MARK) + len(_BLANK)]) + _MARK
+
+
+def seal(table: pl.DataFrame, record: Mapping[str, Any]) -> bytes:
+    """The bytes of a sealed Parquet file (zstd)."""
+    buffer = io.BytesIO()
+    metadata = {
+        _SEAL_KEY: (_MARK + _BLANK).decode(),
+        _RECORD_KEY: json.dumps(record, sort_keys=True, separators=(",", ":")),
+    }
+    table.write_parquet(buffer, compression="zstd", compression_level=1, metadata=metadata)
+    data = bytearray(buffer.getvalue())
+    at = _seal_position(data)
+    assert at is not None
+    data[at : at + 32] = xxhash.xxh3_128(data).hexdigest().encode()
+    return bytes(data)
+
+
+def check_seal(data: bytes, path: str) -> None:
+    """Raise DamagedObject unless the bytes are those that were sealed."""
+    at = _seal_position(data)
+    if at is None:
+        raise DamagedObject(
+            path, "the object has no seal; it is cut short or was not written by the platform"
+        )
+    digest = xxhash.xxh3_128(data[:at])
+    digest.update(_BLANK)
+    digest.update(data[at + 32 :])
+    if digest.hexdigest().encode() != data[at : at + 32]:
+        raise DamagedObject(path, "its bytes are not those that were written")
+
+
+def unseal(data: bytes, path: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The table of a sealed file, or some of its columns; raises DamagedObject."""
+    check_seal(data, path)
+    return pl.read_parquet(io.BytesIO(data), columns=list(columns) if columns is not None else None)
+
+
+def record_of(data: bytes, path: str) -> dict[str, Any]:
+    """The record of a sealed file; raises DamagedObject."""
+    check_seal(data, path)
+    record = json.loads(pl.read_parquet_metadata(io.BytesIO(data))[_RECORD_KEY])
+    assert isinstance(record, dict)
+    return record
+
+
+def _seal_position(data: bytes | bytearray) -> int | None:
+    start = data.rfind(_BEFORE_SEAL)
+    at = start + len(_BEFORE_SEAL)
+    return at if start >= 0 and at + 32 <= len(data) else None

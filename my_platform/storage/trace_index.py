@@ -1,0 +1,204 @@
+"""The local index of what has been computed: rows about objects, for reading in bulk.
+
+It is a cache in SQLite. A trace is durable when its object is; the index may lag behind or be deleted, and
+is filled again from the objects. It also keeps the refusals and the digests of landed files.
+"""
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from my_platform.errors import HomeError
+
+_TABLES = """
+create table if not exists traces (
+    asset text not null, partition text not null, fingerprint text not null,
+    data_version text not null, code_version text not null,
+    rows integer not null, bytes integer not null, seconds real not null,
+    primary key (asset, partition, fingerprint)
+) without rowid;
+create table if not exists refusals (
+    asset text not null, partition text not null, fingerprint text not null,
+    reason text not null, primary key (asset, partition, fingerprint)
+) without rowid;
+create table if not exists about (lake text not null);
+create table if not exists landed (
+    path text primary key, size integer not null, mtime_ns integer not null, inode integer not null,
+    digest text not null, hashed_at_ns integer not null
+) without rowid;
+"""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Fingerprint F of a partition gave a data version, at a cost."""
+
+    asset: str
+    partition: str
+    fingerprint: str
+    data_version: str
+    code_version: str
+    rows: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LandedFile:
+    """A landed file as it was when it was hashed. Times in nanoseconds, size in bytes."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    digest: str
+    hashed_at_ns: int
+
+
+class TraceIndex:
+    """Rows of traces, refusals and landed files in one SQLite file, safe for several processes.
+
+    Args:
+        path: the SQLite file.
+        lake: where the objects lie, if not beside the file; traces of another place are forgotten.
+    """
+
+    def __init__(self, path: Path, lake: str = "") -> None:
+        self.path = path
+        self.lake = lake
+        self._of_thread = threading.local()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._prepare()
+        except (OSError, sqlite3.OperationalError) as error:
+            raise HomeError(
+                f"the index {path} cannot be used: {error}. Give the user of this process the right to write "
+                "there, or choose another folder with --home or MY_PLATFORM_HOME"
+            ) from error
+        except sqlite3.DatabaseError:
+            # Not a database any more. What it said is told again by the objects and the landed files.
+            self._of_thread = threading.local()
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        with self._connection() as connection:
+            connection.execute("pragma journal_mode=wal")
+            connection.executescript(_TABLES)
+            known = connection.execute("select lake from about").fetchone()
+            if known != (self.lake,):
+                connection.execute("delete from about")
+                connection.execute("insert into about values (?)", (self.lake,))
+                if known is not None or self.lake:
+                    connection.execute("delete from traces")
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A transaction on this thread's connection, which stays open while the file is the same."""
+        mine = self._of_thread
+        if getattr(mine, "inode", None) != self._inode():
+            mine.connection = sqlite3.connect(self.path, timeout=60)
+            mine.connection.execute("pragma synchronous=normal")
+            mine.inode = self._inode()
+        with mine.connection as connection:
+            yield connection
+
+    def _inode(self) -> int:
+        try:
+            return os.stat(self.path).st_ino
+        except FileNotFoundError:
+            return -1
+
+    def add(self, traces: Iterable[Trace]) -> None:
+        rows = [
+            (t.asset, t.partition, t.fingerprint, t.data_version, t.code_version, t.rows, t.bytes, t.seconds)
+            for t in traces
+        ]
+        with self._connection() as connection:
+            connection.executemany("insert or replace into traces values (?,?,?,?,?,?,?,?)", rows)
+
+    def traces(self, assets: Sequence[str]) -> Iterator[Trace]:
+        with self._connection() as connection:
+            for asset in assets:
+                for row in connection.execute("select * from traces where asset = ?", (asset,)):
+                    yield Trace(*row)
+
+    def trace(self, asset: str, partition: str, fingerprint: str) -> Trace | None:
+        """The trace of a fingerprint; None where the index has none."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "select * from traces where asset=? and partition=? and fingerprint=?",
+                (asset, partition, fingerprint),
+            ).fetchone()
+            return Trace(*row) if row else None
+
+    def find(self, asset: str, partition: str, data_version: str) -> list[str]:
+        """Fingerprints of a partition that gave a data version."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "select fingerprint from traces where asset=? and partition=? and data_version=? order by 1",
+                (asset, partition, data_version),
+            )
+            return [row[0] for row in rows]
+
+    def forget(self, asset: str, partition: str, fingerprint: str) -> None:
+        with self._connection() as connection:
+            connection.execute(
+                "delete from traces where asset=? and partition=? and fingerprint=?",
+                (asset, partition, fingerprint),
+            )
+
+    def mean_cost(self, asset: str) -> tuple[float, float]:
+        """Mean seconds and bytes of a partition of an asset, over all that was computed; zeros for none."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "select avg(seconds), avg(bytes) from traces where asset=?", (asset,)
+            ).fetchone()
+            return (row[0] or 0.0, row[1] or 0.0)
+
+    def is_empty(self) -> bool:
+        with self._connection() as connection:
+            return connection.execute("select 1 from traces limit 1").fetchone() is None
+
+    def refuse(self, asset: str, partition: str, fingerprint: str, reason: str) -> None:
+        with self._connection() as connection:
+            connection.execute(
+                "insert or replace into refusals values (?,?,?,?)", (asset, partition, fingerprint, reason)
+            )
+
+    def refusals(self) -> dict[tuple[str, str, str], str]:
+        """Reasons by (asset, partition, fingerprint)."""
+        with self._connection() as connection:
+            return {(a, p, f): r for a, p, f, r in connection.execute("select * from refusals")}
+
+    def forget_refusals(self) -> None:
+        with self._connection() as connection:
+            connection.execute("delete from refusals")
+
+    def landed(self) -> dict[str, LandedFile]:
+        with self._connection() as connection:
+            return {row[0]: LandedFile(*row) for row in connection.execute("select * from landed")}
+
+    def landed_file(self, path: str) -> LandedFile | None:
+        """A landed file as it was when it was hashed; None where it was not."""
+        with self._connection() as connection:
+            row = connection.execute("select * from landed where path=?", (path,)).fetchone()
+            return LandedFile(*row) if row else None
+
+    def replace_landed(self, files: Iterable[LandedFile], gone: Iterable[str]) -> None:
+        with self._connection() as connection:
+            connection.executemany(
+                "insert or replace into landed values (?,?,?,?,?,?)",
+                [(f.path, f.size, f.mtime_ns, f.inode, f.digest, f.hashed_at_ns) for f in files],
+            )
+            connection.executemany("delete from landed where path=?", [(path,) for path in gone])
+
+    @staticmethod
+    def now_ns() -> int:
+        return time.time_ns()
