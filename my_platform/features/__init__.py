@@ -1,0 +1,1 @@
+"""Features: declared once as data, compiled for bulk tables and for serving."""

@@ -1,0 +1,122 @@
+"""A declared feature set as an asset: which partitions it reads, and its computation over any range of days."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from my_platform.errors import PlatformError
+from my_platform.features import offline
+from my_platform.features.declaration import Aggregate, FeatureSet
+from my_platform.incremental.declare import EXPECTED, Asset, Batch, Column, Grain, Produced, Read, same
+
+# Days that are computed at once: more would only cost memory, the windows before them are read again.
+_CHUNK_DAYS = 64
+
+
+def feature_asset(feature_set: FeatureSet, *, rows: Asset, events: Asset, **catalogue: Any) -> Asset:
+    """The daily asset of a feature set.
+
+    A day waits for its own rows and, where another table is aggregated, for that table's own day; it passes
+    over days that are missing further back in a window and names them.
+    """
+    window = feature_set.reads()
+    reads = {
+        "rows": same(rows.name),
+        "events": Read(events.name, window.first, max(window.last, 0), gaps="pass", at_least=0),
+    }
+    if not feature_set.own_events:
+        reads["events_of_the_day"] = Read(events.name, gaps="wait", at_least=0)
+
+    def compute(batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
+        for start in range(0, len(batch.keys), _CHUNK_DAYS):
+            keys = batch.keys[start : start + _CHUNK_DAYS]
+            try:
+                tables = compute_days(feature_set, batch, list(keys))
+            except EXPECTED as error:
+                if len(keys) > 1:
+                    # One day is at fault; told apart from the others by computing each alone.
+                    for key in keys:
+                        yield key, _one_day(feature_set, batch, key)
+                    continue
+                yield keys[0], error
+            else:
+                for key in keys:
+                    yield key, Produced(tables[key])
+
+    return Asset(
+        name=feature_set.name,
+        grain=Grain.DAY,
+        reads=reads,
+        compute=compute,
+        code=(compute_days,),
+        parameters={"declaration": feature_set},
+        columns=_catalogue(feature_set, rows, events),
+        **{
+            "group": "features",
+            "description": feature_set.description,
+            "kinds": ("polars", "numpy"),
+            **catalogue,
+        },
+    )
+
+
+def compute_days(feature_set: FeatureSet, batch: Batch, keys: list[str]) -> dict[str, pl.DataFrame]:
+    """The features of several days at once, by day; a day's values do not depend on the others."""
+    rows = {key: next(iter(batch.inputs("rows", key).values())) for key in keys}
+    events: dict[str, pl.DataFrame] = {}
+    for key in keys:
+        events.update(batch.inputs("events", key))
+    together = pl.concat([events[day] for day in sorted(events)]) if events else batch.empty("events")
+    features = offline.compute(feature_set, pl.concat(rows.values()), together)
+    days = features.with_columns(pl.col(feature_set.time).dt.date().cast(pl.String).alias("__day"))
+    parts = days.partition_by("__day", as_dict=True, include_key=False, maintain_order=True)
+    return {key: parts.get((key,), features.clear()) for key in keys}
+
+
+def _one_day(feature_set: FeatureSet, batch: Batch, key: str) -> Produced | Exception:
+    try:
+        return Produced(compute_days(feature_set, batch, [key])[key])
+    except EXPECTED as error:
+        return error
+
+
+def _made_from(feature_set: FeatureSet, expression: pl.Expr) -> str:
+    """What a feature is computed from, in words."""
+    names = dict.fromkeys(expression.meta.root_names())
+    aggregates = feature_set.aggregates
+    return "from " + "; ".join(_in_words(aggregates[n]) if n in aggregates else n for n in names)
+
+
+def _in_words(aggregate: Aggregate) -> str:
+    words = aggregate.kind.replace("_", " ")
+    if aggregate.column is not None:
+        words += f" of {aggregate.column}"
+    words += f" over {aggregate.days} day{'s' if aggregate.days > 1 else ''}"
+    if aggregate.where:
+        words += " where " + " and ".join(f"{c.column} {c.operator} {c.value}" for c in aggregate.where)
+    if aggregate.delay_days:
+        words += f", as of {aggregate.delay_days} days before"
+    return words + (", without the row itself" if aggregate.past_only else "")
+
+
+def _catalogue(feature_set: FeatureSet, rows: Asset, events: Asset) -> dict[str, Column]:
+    kept = {name: rows.columns[name] for name in feature_set.keep if name in rows.columns}
+    try:
+        made = offline.compute(
+            feature_set, _no_rows(rows), None if feature_set.own_events else _no_rows(events)
+        ).schema
+    except PlatformError:
+        made = pl.Schema()
+    return {
+        **kept,
+        **{
+            name: Column(made.get(name, pl.Float64()), _made_from(feature_set, expression))
+            for name, expression in feature_set.columns.items()
+            if name not in kept
+        },
+    }
+
+
+def _no_rows(asset: Asset) -> pl.DataFrame:
+    return pl.DataFrame(schema={name: column.type for name, column in asset.columns.items()})

@@ -1,0 +1,1 @@
+"""Contracts, quarantine and checks: which rows are let in, and what happens to the others."""
