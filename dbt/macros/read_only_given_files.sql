@@ -1,0 +1,12 @@
+{# Shut DuckDB in: from here on it opens the files that the run was given, and no other file or address. #}
+{% macro read_only_given_files() -%}
+{%- if execute -%}
+    {%- set paths = run_query('select path from platform.given_files order by path').columns[0].values() -%}
+    {%- set quoted = [] -%}
+    {%- for path in paths -%}
+        {%- do quoted.append("'" ~ path | replace("'", "''") ~ "'") -%}
+    {%- endfor -%}
+    {%- do run_query('set allowed_paths = [' ~ quoted | join(', ') ~ ']') -%}
+    {%- do run_query('set enable_external_access = false') -%}
+{%- endif -%}
+{%- endmacro %}

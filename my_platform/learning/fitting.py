@@ -1,0 +1,134 @@
+"""LightGBM for a yes-or-no label: fit to a text, predict from a text, gain by feature.
+
+A model is its LightGBM text and nothing else. LightGBM reads a damaged text without checking it and may
+end the process: check the digest of a stored text before it comes here.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from my_platform.errors import Refused
+
+_SEEDS = (
+    "seed",
+    "bagging_seed",
+    "feature_fraction_seed",
+    "extra_seed",
+    "objective_seed",
+    "drop_seed",
+    "data_random_seed",
+)
+_FIXED = {"objective": "binary", "deterministic": True, "force_col_wise": True, "verbosity": -1}
+
+
+def fit_lightgbm(
+    features: pl.DataFrame,
+    labels: ArrayLike,
+    parameters: Mapping[str, object],
+    rounds: int,
+    seed: int,
+    num_threads: int,
+) -> str:
+    """Fit boosted trees and return LightGBM's text of the model.
+
+    `features` has one numeric column a feature (nulls are missing values), `labels` one 0 or 1 a row.
+    `parameters` are LightGBM's, but for the objective, the seeds, the threads and what fixes the result,
+    which are set here. The same arguments give the same text, whatever `num_threads` is.
+
+    Raises Refused where a label is missing or neither 0 nor 1, where one class has no row, where a feature
+    is not numeric, or where a parameter is given that is set here.
+    """
+    import lightgbm as lgb
+
+    taken = sorted({*_FIXED, *_SEEDS, "num_threads", "num_iterations"} & set(parameters))
+    if taken:
+        raise Refused(f"LightGBM parameters {taken} are set by the platform, not by a model; leave them out")
+    target = _checked_labels(labels, features.height)
+    matrix = _matrix(features)
+    settings = {
+        **parameters,
+        **_FIXED,
+        **dict.fromkeys(_SEEDS, seed),
+        "num_threads": num_threads,
+    }
+    # LightGBM adds the binning parameters it used to the dictionary it is given, hence the copy.
+    data = lgb.Dataset(matrix, label=target, feature_name=features.columns, params=dict(settings))
+    booster = lgb.train(settings, data, num_boost_round=rounds)
+    text: str = booster.model_to_string()
+    return text.replace(f"[num_threads: {num_threads}]", "[num_threads: 0]", 1)
+
+
+def predict_lightgbm(model_text: str, features: pl.DataFrame, num_threads: int = 1) -> NDArray[np.float64]:
+    """The probability of label 1 for each row, in [0, 1].
+
+    Raises Refused where the columns are not the model's features in the model's order: LightGBM itself
+    takes columns by position.
+    """
+    import lightgbm as lgb
+
+    booster = lgb.Booster(model_str=model_text)
+    expected = booster.feature_name()
+    if features.columns != expected:
+        raise Refused(_difference(expected, features.columns))
+    if features.is_empty():
+        return np.zeros(0, dtype=np.float64)
+    return np.asarray(booster.predict(_matrix(features), num_threads=num_threads), dtype=np.float64)
+
+
+def feature_importance(model_text: str) -> pl.DataFrame:
+    """feature, gain (summed over its splits) and splits, the highest gain first."""
+    import lightgbm as lgb
+
+    booster = lgb.Booster(model_str=model_text)
+    importance = pl.DataFrame(
+        {
+            "feature": booster.feature_name(),
+            "gain": booster.feature_importance("gain").astype(np.float64),
+            "splits": booster.feature_importance("split").astype(np.int64),
+        }
+    )
+    return importance.sort("gain", "feature", descending=[True, False])
+
+
+def _matrix(features: pl.DataFrame) -> NDArray[np.float32] | NDArray[np.float64]:
+    """The features as one contiguous array: float32 where all columns are, else float64."""
+    other = [name for name, kind in features.schema.items() if not (kind.is_numeric() or kind == pl.Boolean)]
+    if other or not features.columns:
+        found = {name: str(features.schema[name]) for name in other} or "no column"
+        raise Refused(f"expected numeric features, found {found}; encode or leave them out")
+    single = all(kind == pl.Float32 for kind in features.schema.values())
+    columns = features.select(pl.all().cast(pl.Float32 if single else pl.Float64))
+    return np.ascontiguousarray(columns.to_numpy())
+
+
+def _checked_labels(labels: ArrayLike, rows: int) -> NDArray[np.float32]:
+    """Labels as 0.0 and 1.0, one for each row and both there."""
+    target = np.asarray(labels).astype(np.float64)
+    if target.shape != (rows,):
+        raise Refused(f"expected one label for each of {rows} rows of features, found {target.shape}")
+    missing = int(np.isnan(target).sum())
+    if missing:
+        raise Refused(
+            f"expected a label in each row, found {missing} missing in {rows}; leave those rows out"
+        )
+    classes, counts = np.unique(target, return_counts=True)
+    found = {float(value): int(count) for value, count in zip(classes, counts, strict=True)}
+    if not set(found) <= {0.0, 1.0}:
+        raise Refused(f"expected the labels 0 and 1, found (label: rows) {found}")
+    if len(found) < 2:
+        raise Refused(
+            f"expected rows of both classes to fit on, found (label: rows) {found}; "
+            f"take a longer training window or wait for labels"
+        )
+    return target.astype(np.float32)
+
+
+def _difference(expected: list[str], found: list[str]) -> str:
+    """How the columns given differ from the features of the model."""
+    missing, more = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if not missing and not more:
+        return f"expected the features in the model's order {expected}, found them as {found}; reorder them"
+    return f"expected the {len(expected)} features of the model, found {missing} missing and {more} too many"

@@ -1,0 +1,168 @@
+"""Model runs in MLflow: a local SQLite store, no server, native model files, nothing pickled."""
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+import tempfile
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from my_platform.storage.objects import locked, replace_file
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+_VERSION_TAG = "data_version"
+_USER = "my_platform"
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """What is tracked of one fitted model. ``files`` and ``documents`` become artifacts."""
+
+    experiment: str
+    name: str
+    version: str
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    documents: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Tracker:
+    """The MLflow store under a folder; MLflow is imported when it is first used."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self._database}"
+
+    @property
+    def _database(self) -> Path:
+        return self.folder / "mlflow.db"
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        for name in ("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"):
+            os.environ[name] = "false"
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        import logging
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        from mlflow.tracking import MlflowClient
+
+        with self._alone():
+            if not self._database.exists():
+                self._make_database()
+        return MlflowClient(tracking_uri=self.uri)
+
+    def log_model(self, run: ModelRun) -> str:
+        """Track a model; one that is tracked already is left as it is. The MLflow run id."""
+        client = self.client
+        with self._alone():
+            found = self.find(run.experiment, run.version, run.tags.get("week"))
+            if found is None:
+                self._delete_unfinished(run.experiment)
+                return self._create(run)
+            if found.info.status == "RUNNING":
+                client.set_terminated(found.info.run_id)
+            return str(found.info.run_id)
+
+    def _create(self, run: ModelRun) -> str:
+        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.utils.time import get_current_time_millis
+
+        created = self.client.create_run(
+            self._experiment(run.experiment),
+            run_name=run.name,
+            tags={"mlflow.source.name": _USER, "mlflow.user": _USER},
+        )
+        run_id = str(created.info.run_id)
+        now = get_current_time_millis()
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in run.files.items():
+                replace_file(Path(folder) / name, data)
+            for name, document in run.documents.items():
+                replace_file(Path(folder) / name, json.dumps(document, sort_keys=True, indent=1).encode())
+            self.client.log_artifacts(run_id, folder, "model")
+        # The tag by which a run is found is written last: a run that was cut short is not found.
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(name, float(value), now, 0) for name, value in run.metrics.items()],
+            params=[Param(name, str(value)) for name, value in run.parameters.items()],
+            tags=[RunTag(name, value) for name, value in {**run.tags, _VERSION_TAG: run.version}.items()],
+        )
+        self.client.set_terminated(run_id)
+        return run_id
+
+    def log_metrics(self, experiment: str, version: str, metrics: Mapping[str, float]) -> None:
+        """Add metrics to the run of a model, if it is tracked and does not have them."""
+        found = self.find(experiment, version)
+        if found is None:
+            return
+        for name, value in metrics.items():
+            if found.data.metrics.get(name) != value:
+                self.client.log_metric(found.info.run_id, name, value)
+
+    def find(self, experiment: str, version: str, week: str | None = None) -> "Run | None":
+        """The run of a model by its data version."""
+        where = f"tags.{_VERSION_TAG} = '{version}'" + (f" and tags.week = '{week}'" if week else "")
+        runs = self.client.search_runs([self._experiment(experiment)], where, max_results=1)
+        return runs[0] if runs else None
+
+    def _delete_unfinished(self, experiment: str) -> None:
+        """Runs of a process that was killed; no other one creates any while the lock is held."""
+        where = f"attributes.status = 'RUNNING' and tags.mlflow.user = '{_USER}'"
+        for run in self.client.search_runs([self._experiment(experiment)], where):
+            if _VERSION_TAG not in run.data.tags:
+                self.client.delete_run(run.info.run_id)
+
+    def _make_database(self) -> None:
+        """MLflow cannot go on with tables that a killed process had half made: they get their name whole."""
+        from mlflow.tracking import MlflowClient
+
+        half, whole = self.folder / ".mlflow.db.half", self.folder / ".mlflow.db.whole"
+        for left in self.folder.glob(".mlflow.db.*"):
+            left.unlink()
+        MlflowClient(tracking_uri=f"sqlite:///{half}").search_experiments(max_results=1)
+        with contextlib.closing(sqlite3.connect(half)) as connection:
+            connection.execute("vacuum into ?", (str(whole),))
+        os.replace(whole, self._database)
+        for left in self.folder.glob(".mlflow.db.*"):
+            left.unlink()
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return locked(self.folder / ".lock")
+
+    def _experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        try:
+            return self.client.create_experiment(name, artifact_location=(self.folder / "artifacts").as_uri())
+        except MlflowException:
+            # Another process made it in between.
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+
+def manifest_digest(manifest: Mapping[str, Mapping[str, str]]) -> str:
+    """SHA-256 over (asset, partition, data version) of all that a training set was made of."""
+    rows = sorted(
+        (asset, key, version) for asset, found in manifest.items() for key, version in found.items()
+    )
+    return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()

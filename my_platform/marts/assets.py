@@ -1,0 +1,102 @@
+"""dbt marts as assets: exact like every other asset, and computed together in one dbt call."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+
+from my_platform.errors import PlatformError
+from my_platform.incremental.declare import Asset, Batch, Column, Grain, Produced, Read
+from my_platform.marts.errors import MartTestFailed
+from my_platform.marts.manifest import Mart
+from my_platform.marts.runner import run_marts
+
+GROUP = "marts"
+_TYPES: dict[str, pl.DataType] = {
+    "bigint": pl.Int64(),
+    "integer": pl.Int32(),
+    "double": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "date": pl.Date(),
+    "timestamp": pl.Datetime("us"),
+}
+
+
+def mart_assets(
+    project_dir: Path, target_dir: Path, marts: tuple[Mart, ...], **catalogue: Any
+) -> list[Asset]:
+    """The daily assets of a dbt project.
+
+    Args:
+        project_dir: the folder of ``dbt_project.yml``.
+        target_dir: where the manifest and dbt's caches are kept.
+        marts: what ``load_marts`` read.
+    """
+    by_asset = {mart.asset: mart for mart in marts}
+
+    def together(batches: Mapping[str, Batch]) -> Iterator[tuple[str, str, Produced | Exception]]:
+        days = sorted({key for batch in batches.values() for key in batch.keys})
+        inputs: dict[str, dict[str, Path]] = {}
+        for asset, batch in batches.items():
+            for read in by_asset[asset].reads:
+                files = inputs.setdefault(read, {})
+                for key in batch.keys:
+                    files |= {day: Path(path) for day, path in batch.files(read, key).items()}
+        names = sorted(by_asset[asset].name for asset in batches)
+        run = run_marts(project_dir, target_dir, names, inputs, days, loaded=marts)
+        for asset, batch in batches.items():
+            for key in batch.keys:
+                yield asset, key, Produced(run.tables[by_asset[asset].name][key])
+
+    def alone(asset: str, batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
+        try:
+            made = {key: value for _, key, value in together({asset: batch})}
+        except MartTestFailed as error:
+            if len(batch.keys) == 1:
+                yield batch.keys[0], error
+                return
+            # Some days broke a test: told apart from the others by computing each alone.
+            for key in batch.keys:
+                yield from alone(asset, _one_day(batch, key))
+        except PlatformError as error:
+            for key in batch.keys:
+                yield key, error
+        else:
+            yield from made.items()
+
+    def asset_of(mart: Mart) -> Asset:
+        return Asset(
+            name=mart.asset,
+            grain=Grain.DAY,
+            reads={
+                name: Read(read.asset, read.first, read.last, read.gaps, read.at_least)
+                for name, read in mart.reads.items()
+            },
+            compute=lambda batch: alone(mart.asset, batch),
+            together=(GROUP, together),
+            code=(run_marts,),
+            parameters={"dbt": mart.code},
+            columns={
+                name: Column(_TYPES.get(column.type.lower(), pl.String()), column.description)
+                for name, column in mart.columns.items()
+            },
+            **{"group": "marts", "description": mart.description, "kinds": ("dbt", "duckdb"), **catalogue},
+        )
+
+    return [asset_of(mart) for mart in marts]
+
+
+def _one_day(batch: Batch, key: str) -> Batch:
+    return cast("Batch", _OneDay(batch, key))
+
+
+class _OneDay:
+    """One partition of a batch."""
+
+    def __init__(self, batch: Batch, key: str) -> None:
+        self._batch = batch
+        self.keys = [key]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
