@@ -1,0 +1,113 @@
+"""The event log that keeps its connections open: the same files and the same answers as Dagster's own."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.storage.event_log import SqliteEventLogStorage
+
+from my_platform.operations.event_log import OpenSqliteEventLogStorage
+from my_platform.operations.home import open_instance, prepare_home
+from my_platform.settings import Settings
+
+KEY = dg.AssetKey("orders")
+VERSION = "dagster/data_version"
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def three_days() -> None:
+    @dg.op
+    def record(context: dg.OpExecutionContext) -> None:
+        for day in ("2018-04-01", "2018-04-02", "2018-04-03"):
+            context.log_event(dg.AssetMaterialization(KEY, partition=day, tags={VERSION: f"v {day}"}))
+
+    record()
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    settings = Settings(home=tmp_path)
+    prepare_home(settings)
+    monkeypatch.setenv("DAGSTER_HOME", str(settings.dagster_home))
+    with open_instance(settings) as opened:
+        yield opened
+
+
+def heads(storage: SqliteEventLogStorage) -> dict[str, str]:
+    found = storage.get_latest_tags_by_partition(KEY, dg.DagsterEventType.ASSET_MATERIALIZATION, [VERSION])
+    return {day: tags[VERSION] for day, tags in found.items()}
+
+
+def test_a_home_has_the_open_event_log(instance: dg.DagsterInstance) -> None:
+    assert type(instance.event_log_storage) is OpenSqliteEventLogStorage
+
+
+def test_events_of_a_run_are_read_back_by_dagsters_own_storage(instance: dg.DagsterInstance) -> None:
+    run = three_days.execute_in_process(instance=instance)
+
+    plain = SqliteEventLogStorage(str(Path(os.environ["DAGSTER_HOME"], "history", "runs")))
+    assert heads(plain) == {day: f"v {day}" for day in ("2018-04-01", "2018-04-02", "2018-04-03")}
+    kinds = [
+        event.dagster_event_type for event in plain.get_logs_for_run(run.run_id) if event.is_dagster_event
+    ]
+    assert kinds.count(dg.DagsterEventType.ASSET_MATERIALIZATION) == 3
+    assert kinds[-1] is dg.DagsterEventType.RUN_SUCCESS
+
+
+def test_it_reads_what_dagsters_own_storage_wrote(instance: dg.DagsterInstance) -> None:
+    heads(instance.event_log_storage)
+    Path(os.environ["DAGSTER_HOME"], "dagster.yaml").write_text("telemetry: {enabled: false}")
+    with dg.DagsterInstance.get() as plain:
+        assert type(plain.event_log_storage) is not OpenSqliteEventLogStorage
+        three_days.execute_in_process(instance=plain)
+
+    assert len(heads(instance.event_log_storage)) == 3
+
+
+def test_whoever_watches_a_run_hears_of_each_event(instance: dg.DagsterInstance) -> None:
+    run_id = dg.DagsterRun(job_name="three_days").run_id
+    heard = threading.Event()
+    with dg.DagsterInstance.get() as elsewhere:
+        instance.event_log_storage.get_logs_for_run(run_id)
+        elsewhere.event_log_storage.get_logs_for_run(run_id)
+        elsewhere.watch_event_logs(run_id, None, lambda event, cursor: heard.set())
+
+        instance.report_engine_event("begun", job_name="three_days", run_id=run_id)
+
+        assert heard.wait(timeout=20)
+
+
+def test_the_events_of_a_deleted_run_are_gone(instance: dg.DagsterInstance) -> None:
+    run = three_days.execute_in_process(instance=instance)
+
+    instance.delete_run(run.run_id)
+
+    assert instance.event_log_storage.get_logs_for_run(run.run_id) == []
+
+
+def test_a_wiped_log_starts_again(instance: dg.DagsterInstance) -> None:
+    three_days.execute_in_process(instance=instance)
+
+    instance.event_log_storage.wipe()
+
+    assert heads(instance.event_log_storage) == {}
+    three_days.execute_in_process(instance=instance)
+    assert len(heads(instance.event_log_storage)) == 3
+
+
+def test_only_the_latest_runs_stay_open(instance: dg.DagsterInstance) -> None:
+    for _ in range(6):
+        three_days.execute_in_process(instance=instance)
+
+    open_files = {os.path.basename(os.readlink(f"/proc/self/fd/{n}")) for n in _descriptors()}
+    databases = {name for name in open_files if name.endswith(".db")}
+    assert "index.db" in databases
+    runs = {record.dagster_run.run_id for record in instance.get_run_records()}
+    assert len(databases & {f"{run}.db" for run in runs}) == 3
+
+
+def _descriptors() -> list[str]:
+    return [n for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")]

@@ -1,0 +1,93 @@
+"""A home whose landing and lake lie in an S3 bucket gives what one on disk gives."""
+
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assets_tests.operations import shop
+from my_platform.operations import session
+
+DAY = shop.FIRST + timedelta(days=3)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of an empty bucket on a real HTTP server on loopback."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    for name, value in {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "testtest",
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
+    # The server keeps its buckets for the life of the process.
+    urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST"))
+    client.create_bucket(Bucket="home")
+    yield client
+    server.stop()
+
+
+def test_refresh_on_s3_is_exact_and_equal_to_disk(tmp_path: Path, bucket: Any) -> None:
+    def land(number: int, extra_cents: int = 0) -> None:
+        day = shop.FIRST + timedelta(days=number)
+        body = shop.file_of(day, extra_cents=extra_cents)
+        bucket.put_object(Bucket="home", Key=f"landing/orders/{day}.csv", Body=body)
+
+    for number in range(14):
+        land(number)
+    shop.land_days(tmp_path / "disk", 14)
+    on_s3 = shop.settings(tmp_path / "s3", landing_url="s3://home/landing", lake_url="s3://home/lake")
+    with session.opened(shop.settings(tmp_path / "disk")) as disk:
+        disk.refresh()
+        expected = disk.versions()
+    with session.opened(on_s3) as opened:
+        assert sum(map(len, opened.refresh().outcome.computed.values())) == sum(map(len, expected.values()))
+        assert opened.versions() == expected
+        assert opened.refresh().as_json()["runs"] == 0
+        land(3, extra_cents=1)
+        corrected = opened.refresh().as_json()["computed"]
+        assert {asset: len(keys) for asset, keys in corrected.items()} == {
+            "raw/orders": 1,
+            "validated/orders": 1,
+            "shop_week": 7,
+            "report": 2,
+        }
+        land(3)
+        assert opened.refresh().as_json()["computed"] == {}
+        assert opened.versions() == expected
+
+    # The index is only a cache: another machine, or this one after losing it, computes nothing.
+    (tmp_path / "s3" / "lake" / "index.sqlite").unlink()
+    with session.opened(on_s3) as opened:
+        report = opened.refresh().as_json()
+        assert (report["computed"], report["runs"]) == ({}, 0)
+        assert opened.versions() == expected
+
+
+def test_a_damaged_object_on_s3_is_noticed_and_computed_again(tmp_path: Path, bucket: Any) -> None:
+    shop.land_days(tmp_path / "home", 8)
+    with session.opened(shop.settings(tmp_path / "home", lake_url="s3://home/lake")) as opened:
+        opened.refresh()
+        before = opened.versions()
+        (found,) = bucket.list_objects_v2(Bucket="home", Prefix=f"lake/validated/orders/{DAY}/")["Contents"]
+        data = bytearray(bucket.get_object(Bucket="home", Key=found["Key"])["Body"].read())
+        data[100] ^= 1
+        bucket.put_object(Bucket="home", Key=found["Key"], Body=bytes(data))
+
+        report = opened.refresh(verify=True).as_json()
+
+        assert report["computed"] == {"validated/orders": [str(DAY)]}
+        assert opened.versions() == before

@@ -1,0 +1,1 @@
+"""Runs: Dagster assets, refresh, sensors, and what executes partitions."""

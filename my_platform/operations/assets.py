@@ -1,0 +1,283 @@
+"""Dagster assets of a project: one node for each grain, whose run computes exactly what is owed.
+
+All assets of a grain form one multi-asset that can be subset. It logs one materialization for each partition
+at the moment the partition becomes current, so that each carries its own data version and the next asset of
+the run finds it. It yields an output only where another node of the same run waits for one: Dagster stamps
+that output on all partitions of the run with one data version, so the partitions are logged again after it.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from my_platform.incremental.declare import Asset, Grain, Read, ordinal, week_start
+from my_platform.operations.execution import Execution, Outcome, Request
+from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, asset_key, wrong_instance
+from my_platform.operations.orphans import tag_process
+from my_platform.operations.platform import LANDED, Project, Workspace
+
+_WEDNESDAY = 3
+_RANK = {Grain.ONCE: 0, Grain.DAY: 1, Grain.WEEK: 2}
+_NODE = {Grain.ONCE: "unpartitioned", Grain.DAY: "daily", Grain.WEEK: "weekly"}
+
+
+@dataclass(frozen=True)
+class Span:
+    """First day of the data, and the last one of a closed data set."""
+
+    first: date
+    last: date | None
+
+
+def partitions_of(grain: Grain, span: Span) -> dg.PartitionsDefinition | None:
+    """Days from the first one; weeks from the first Wednesday on, each from its first day."""
+    if grain is Grain.ONCE:
+        return None
+    if grain is Grain.DAY:
+        if span.last is None:
+            return dg.DailyPartitionsDefinition(span.first.isoformat())
+        return dg.DailyPartitionsDefinition(
+            span.first.isoformat(), end_date=(span.last + timedelta(days=1)).isoformat()
+        )
+    if span.last is None:
+        return dg.WeeklyPartitionsDefinition(span.first.isoformat(), day_offset=_WEDNESDAY, end_offset=1)
+    end = week_start(span.last + timedelta(days=1)) + timedelta(days=7)
+    return dg.WeeklyPartitionsDefinition(
+        span.first.isoformat(), day_offset=_WEDNESDAY, end_date=end.isoformat()
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs may happen.
+
+    Attributes:
+        lock: a file that is locked while heads are compared and set.
+        dagster_home: the only instance that runs may be on; None for any.
+    """
+
+    lock: Path
+    dagster_home: Path | None = None
+
+
+def build_assets(workspace: Workspace, span: Span, place: Place) -> list[dg.AssetsDefinition]:
+    """The Dagster assets of a workspace."""
+    project = workspace.project
+    levels: dict[str, int] = {}
+    for node in project.order:
+        levels[node.name] = max(
+            (
+                levels[r.asset] + (_RANK[project.assets[r.asset].grain] > _RANK[node.grain])
+                for _, r in node.reads
+                if r.asset in project.assets
+            ),
+            default=0,
+        )
+    groups: dict[tuple[int, Grain], list[str]] = {}
+    for node in project.order:
+        groups.setdefault((levels[node.name], node.grain), []).append(node.name)
+    return [
+        _node(workspace, names, grain, f"{_NODE[grain]}{f'_{level}' if level else ''}", span, place)
+        for (level, grain), names in groups.items()
+    ]
+
+
+def _node(
+    workspace: Workspace, names: Sequence[str], grain: Grain, name: str, span: Span, place: Place
+) -> dg.AssetsDefinition:
+    project = workspace.project
+    partitions = partitions_of(grain, span)
+    spans = _spans(project, names)
+
+    @dg.multi_asset(
+        name=name,
+        specs=[_spec(project, project.assets[n], partitions, spans) for n in names],
+        can_subset=True,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+        description=f"Computes what is owed of the {_NODE[grain]} assets that a run selects.",
+    )
+    def node(context: dg.AssetExecutionContext) -> Iterator["dg.MaterializeResult[Any]"]:
+        yield from _execute(context, workspace, grain, place)
+
+    return node
+
+
+def _execute(
+    context: dg.AssetExecutionContext, workspace: Workspace, grain: Grain, place: Place
+) -> Iterator["dg.MaterializeResult[Any]"]:
+    names = frozenset(key.to_user_string() for key in context.selected_asset_keys)
+    events: list[dg.AssetMaterialization] = []
+
+    def record(event: dg.AssetMaterialization) -> None:
+        context.log_event(event)
+        events.append(event)
+
+    heads = open_for_run(context.op_execution_context, workspace, place, record)
+    outcome = Execution(workspace, heads, _asked(context, names, grain), log=context.log.info).run()
+    fail_on_problems(outcome, waiting=True)
+    yield from _outputs(context, workspace.project, names, events, several=len(_keys(context, grain)) > 1)
+
+
+def open_for_run(
+    context: dg.OpExecutionContext,
+    workspace: Workspace,
+    place: Place,
+    record: Callable[[dg.AssetMaterialization], None],
+) -> DagsterHeads:
+    """The heads that a run reads and sets, after the run was found to be on the home's instance.
+
+    Raises:
+        dg.Failure: the run is on another instance, which knows nothing of what is current.
+    """
+    reason = wrong_instance(context.instance, place.dagster_home)
+    if reason is not None:
+        raise dg.Failure(reason, allow_retries=False)
+    tag_process(context.instance, context.run_id)
+    project = workspace.project
+    return DagsterHeads(context.instance, project.assets, project.code_versions, place.lock, record)
+
+
+def _outputs(
+    context: dg.AssetExecutionContext,
+    project: Project,
+    names: frozenset[str],
+    events: Sequence[dg.AssetMaterialization],
+    *,
+    several: bool,
+) -> Iterator["dg.MaterializeResult[Any]"]:
+    """Outputs of the assets that other nodes of this run depend on; without one their steps are skipped."""
+    if len(context.job_def.nodes) == 1:
+        return
+    selected = {key.to_user_string() for key in context.run.asset_selection or ()} or set(project.assets)
+    awaited = {read.asset for name in selected - names for read in project.assets[name].reads.values()}
+    for name in sorted(names & awaited):
+        found = [event for event in events if event.asset_key == asset_key(name)]
+        last = found[-1]
+        yield dg.MaterializeResult(
+            last.asset_key,
+            metadata=last.metadata,
+            data_version=dg.DataVersion((last.tags or {})[DATA_VERSION_TAG]),
+        )
+        for event in found if several else ():
+            context.log_event(event)
+
+
+def fail_on_problems(outcome: Outcome, *, waiting: bool) -> None:
+    """End a step as failed, naming the partitions, where something could not be computed."""
+    problems = _problems(outcome, waiting=waiting)
+    if problems:
+        raise dg.Failure(
+            description="; ".join(problems[:5])
+            + (f"; and {len(problems) - 5} more" if len(problems) > 5 else ""),
+            metadata={"partitions": dg.MetadataValue.md("\n".join(f"- {p}" for p in problems))},
+            allow_retries=False,
+        )
+
+
+def _asked(context: dg.AssetExecutionContext, names: frozenset[str], grain: Grain) -> Request:
+    """What a run from the UI, a backfill or a sensor asks for: its assets at its partitions."""
+    keys = _keys(context, grain)
+    numbers = frozenset(ordinal(key) for key in keys)
+    return Request(
+        names,
+        lambda node, key: node.name in names and key in numbers,
+        dict.fromkeys(names, keys),
+        context.run.run_id,
+    )
+
+
+def _keys(context: dg.AssetExecutionContext, grain: Grain) -> list[str]:
+    return [""] if grain is Grain.ONCE else list(context.partition_keys)
+
+
+def _problems(outcome: Outcome, *, waiting: bool) -> list[str]:
+    found = [reason for reasons in outcome.failed.values() for reason in reasons.values()]
+    if waiting:
+        for reasons in (outcome.interrupted, outcome.waiting):
+            for asset, by_partition in reasons.items():
+                found += [
+                    f"{asset} {partition}: {reason}".replace(" :", ":")
+                    for partition, reason in by_partition.items()
+                ]
+    return found
+
+
+def _spec(
+    project: Project,
+    asset: Asset,
+    partitions: dg.PartitionsDefinition | None,
+    spans: Mapping[str, tuple[int, int]],
+) -> dg.AssetSpec:
+    columns = [
+        dg.TableColumn(name, str(column.type), column.description) for name, column in asset.columns.items()
+    ]
+    metadata: dict[str, Any] = {}
+    if columns:
+        metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
+    for name, read in asset.reads.items():
+        metadata[f"reads {name}"] = _in_words(read, project)
+    return dg.AssetSpec(
+        asset_key(asset.name),
+        deps=_deps(project, asset, spans),
+        description=asset.description,
+        group_name=asset.group,
+        owners=list(asset.owners),
+        kinds=set(asset.kinds),
+        tags=dict(asset.tags),
+        code_version=project.code_versions[asset.name],
+        partitions_def=partitions,
+        metadata=metadata,
+        skippable=True,
+    )
+
+
+def _spans(project: Project, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """The widest window over each input: Dagster takes one mapping for an input of a multi-asset."""
+    spans: dict[str, tuple[int, int]] = {}
+    for name in names:
+        for read in project.assets[name].reads.values():
+            first, last = spans.get(read.asset, (read.first, read.last))
+            spans[read.asset] = (min(first, read.first), max(last, read.last))
+    return spans
+
+
+def _deps(project: Project, asset: Asset, spans: Mapping[str, tuple[int, int]]) -> list[dg.AssetDep]:
+    parents = sorted({read.asset for read in asset.reads.values() if not read.asset.startswith(LANDED)})
+    return [
+        dg.AssetDep(
+            asset_key(name),
+            partition_mapping=_mapping(project.assets[name].grain, asset.grain, *spans[name]),
+        )
+        for name in parents
+    ]
+
+
+def _mapping(parent: Grain, child: Grain, first: int, last: int) -> dg.PartitionMapping | None:
+    """Dagster's edge, widened to whole weeks for weekly assets; the planner holds the exact reads."""
+    if Grain.ONCE in (parent, child):
+        return None
+    unit = 7 if child is Grain.WEEK else 1
+    width = 7 if parent is Grain.WEEK else 1
+    start, end = first // unit, -((unit - width - last) // unit)
+    if parent is child and (start, end) == (0, 0):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.TimeWindowPartitionMapping(
+            start_offset=start, end_offset=end, allow_nonexistent_upstream_partitions=True
+        )
+
+
+def _in_words(read: Read, project: Project) -> str:
+    if read.asset.startswith(LANDED):
+        return f"landed files of {read.asset.removeprefix(LANDED)}"
+    if project.assets[read.asset].grain is Grain.ONCE:
+        return f"{read.asset}, whole"
+    gaps = "waits for gaps" if read.gaps == "wait" else "passes over gaps"
+    return f"{read.asset}, days {read.first:+d} to {read.last:+d}, {gaps}"

@@ -1,0 +1,161 @@
+"""Heads in Dagster's event log: the data version of each partition's latest materialization."""
+
+import contextlib
+import fcntl
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from my_platform.incremental.declare import Asset
+from my_platform.storage.lake import ABSENT
+
+DATA_VERSION_TAG = "dagster/data_version"
+CODE_VERSION_TAG = "dagster/code_version"
+_USER_PROVIDED_TAG = "dagster/data_version_is_user_provided"
+_INPUT_VERSION_TAG = "dagster/input_data_version"
+_INPUT_POINTER_TAG = "dagster/input_event_pointer"
+
+
+class DagsterHeads:
+    """Reads heads in bulk and records new ones.
+
+    Args:
+        instance: the Dagster instance.
+        assets: the project's assets by name.
+        code_versions: by asset, for Dagster's provenance tags.
+        lock: a file that is locked while heads are compared and set.
+        record: how an event is written by the run that is under way; None outside of a run.
+    """
+
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        assets: Mapping[str, Asset],
+        code_versions: Mapping[str, str],
+        lock: Path,
+        record: Callable[[dg.AssetMaterialization], None] | None = None,
+    ) -> None:
+        self.instance = instance
+        self.assets = assets
+        self.code_versions = code_versions
+        self.lock = lock
+        self.record = record
+        self.cursor: int | None = None
+
+    def read(self, assets: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Data version by partition by asset; withdrawn partitions read ``absent``."""
+        storage = self.instance.event_log_storage
+        self.cursor = storage.get_maximum_record_id()
+        found: dict[str, dict[str, str]] = {}
+        once = []
+        for name in assets:
+            if self.assets[name].grain.value == "once":
+                once.append(name)
+                continue
+            tags = storage.get_latest_tags_by_partition(
+                asset_key(name), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
+            )
+            found[name] = {key: t[DATA_VERSION_TAG] for key, t in tags.items() if DATA_VERSION_TAG in t}
+        events = storage.get_latest_materialization_events([asset_key(name) for name in once]) if once else {}
+        for name in once:
+            entry = events.get(asset_key(name))
+            materialization = entry.asset_materialization if entry else None
+            version = (materialization.tags or {}).get(DATA_VERSION_TAG) if materialization else None
+            found[name] = {"": version} if version else {}
+        return found
+
+    def made_by(self, asset: str, partition: str) -> str | None:
+        """The fingerprint of the value that is current, as its event tells."""
+        records = self.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key(asset), asset_partitions=[partition] if partition else None),
+            limit=1,
+        ).records
+        materialization = records[0].asset_materialization if records else None
+        found = materialization.metadata.get("fingerprint") if materialization else None
+        return found.value if isinstance(found, dg.TextMetadataValue) else None
+
+    def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:
+        """Write a materialization event of the run that is under way."""
+        assert self.record is not None, "heads are set by a Dagster run"
+        tags = {
+            DATA_VERSION_TAG: version,
+            CODE_VERSION_TAG: self.code_versions[asset],
+            _USER_PROVIDED_TAG: "true",
+        }
+        inputs: Mapping[str, Mapping[str, str]] = metadata.get("inputs", {})
+        for name, read in self.assets[asset].reads.items():
+            if read.asset in self.assets:
+                versions = list(inputs.get(name, {}).values())
+                tags[f"{_INPUT_VERSION_TAG}/{read.asset}"] = (
+                    versions[0]
+                    if len(versions) == 1
+                    else hashlib.sha256("".join(versions).encode()).hexdigest()[:32]
+                )
+                tags[f"{_INPUT_POINTER_TAG}/{read.asset}"] = str(self.cursor or 0)
+        self.record(
+            dg.AssetMaterialization(
+                asset_key(asset),
+                partition=partition or None,
+                tags=tags,
+                metadata={
+                    name: _value(self._by_asset(asset, value) if name == "inputs" else value)
+                    for name, value in metadata.items()
+                },
+            )
+        )
+
+    def _by_asset(self, asset: str, inputs: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
+        """Input versions under the name of the asset that is read, with the read's name where there are several."""
+        reads = self.assets[asset].reads
+        names = [reads[name].asset for name in inputs]
+        return {
+            reads[name].asset
+            if names.count(reads[name].asset) == 1
+            else f"{reads[name].asset} ({name})": found
+            for name, found in inputs.items()
+        }
+
+    def withdraw(self, asset: str, partition: str) -> None:
+        """A runless event with data version ``absent``."""
+        self.instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                asset_key(asset),
+                partition=partition or None,
+                tags={DATA_VERSION_TAG: ABSENT, _USER_PROVIDED_TAG: "true"},
+                metadata={"withdrawn": "the inputs that this partition needs are gone"},
+            )
+        )
+
+    @contextlib.contextmanager
+    def commit_section(self) -> Iterator[None]:
+        """Held by one process at a time; the kernel releases it when its holder dies."""
+        self.lock.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.lock, "a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def wrong_instance(instance: dg.DagsterInstance, dagster_home: Path | None) -> str | None:
+    """Why a run must not happen on an instance: it is not the one that knows what is current."""
+    if dagster_home is None or Path(instance.root_directory).resolve() == dagster_home.resolve():
+        return None
+    return (
+        f"this Dagster instance keeps its events in {instance.root_directory}, and what is current stands in "
+        f"{dagster_home}. Start Dagster with `my-platform ui`, or set DAGSTER_HOME={dagster_home}"
+    )
+
+
+def asset_key(name: str) -> dg.AssetKey:
+    """The Dagster key of an asset: ``validated/transactions`` has two parts."""
+    return dg.AssetKey(name.split("/"))
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, dg.MetadataValue | bool):
+        return value
+    if isinstance(value, dict | list | tuple):
+        return dg.MetadataValue.json(value)
+    return value

@@ -1,0 +1,137 @@
+"""A home: the folder of one installation, and the workspace that runs in it."""
+
+import importlib
+import os
+from datetime import date, timedelta
+from pathlib import Path
+from types import ModuleType
+
+import dagster as dg
+
+from my_platform.errors import HomeError, PlatformError
+from my_platform.incremental.declare import Asset, Grain, day_key
+from my_platform.operations.assets import Span
+from my_platform.operations.heads import DagsterHeads
+from my_platform.operations.platform import Project, Workspace
+from my_platform.settings import CHECKOUT, Settings
+from my_platform.storage.calendar import read_calendar
+from my_platform.storage.lake import Lake
+from my_platform.storage.landing import Landing, LandingBucket, LandingFolder, key_of
+from my_platform.storage.objects import FolderStore, locked, open_store, replace_file
+from my_platform.storage.trace_index import TraceIndex
+
+_FOLDERS = ("landing", "lake", "quarantine", "dagster", "mlflow", "reports")
+
+
+def prepare_home(settings: Settings) -> None:
+    """Make the folders of a home and its Dagster configuration.
+
+    Raises:
+        HomeError: the home cannot be written.
+    """
+    try:
+        for name in _FOLDERS:
+            (settings.home / name).mkdir(parents=True, exist_ok=True)
+        config = settings.dagster_home / "dagster.yaml"
+        if not config.exists():
+            replace_file(config, (CHECKOUT / "dagster.yaml").read_bytes())
+    except OSError as error:
+        raise HomeError(
+            f"the home {settings.home} cannot be used: {error.strerror} ({error.filename}). Give the user of this "
+            "process the right to write there, or choose another folder with --home or MY_PLATFORM_HOME"
+        ) from error
+    if not os.access(settings.home, os.W_OK) or not os.access(settings.dagster_home, os.W_OK):
+        raise HomeError(
+            f"the home {settings.home} is read-only for this process. Give it the right to write there, or choose "
+            "another folder with --home or MY_PLATFORM_HOME"
+        )
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """The Dagster instance of a home."""
+    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+    # Two processes that make Dagster's tables at the same moment leave them unusable.
+    with locked(settings.dagster_home / "open.lock"):
+        return dg.DagsterInstance.get()
+
+
+def load_project(settings: Settings) -> Project:
+    """The assets of the domains that the settings name.
+
+    Raises:
+        PlatformError: a domain cannot be imported or gives no assets.
+    """
+    found: list[Asset] = []
+    for name in settings.domains:
+        module = _domain(name)
+        if not hasattr(module, "assets"):
+            raise PlatformError(f"the domain {name} has no function `assets(settings)` that gives its assets")
+        found.extend(module.assets(settings))
+    return Project.of(found)
+
+
+def prepare_domains(settings: Settings) -> None:
+    """Do what the domains need done before they are loaded, such as having dbt parse its project."""
+    for name in settings.domains:
+        prepare = getattr(_domain(name), "prepare", None)
+        if prepare is not None:
+            prepare()
+
+
+def _domain(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise PlatformError(f"MY_PLATFORM_DOMAINS names {name}, which cannot be imported: {error}") from error
+
+
+def open_workspace(settings: Settings, project: Project | None = None) -> Workspace:
+    """The project of a home on its storage."""
+    if "://" in settings.lake:
+        index = TraceIndex(settings.home / "lake" / "index.sqlite", settings.lake)
+    else:
+        index = TraceIndex(Path(settings.lake) / "index.sqlite")
+    lake = Lake(open_store(settings.lake), FolderStore(settings.home / "quarantine"), index)
+    place = (
+        LandingBucket(settings.landing)
+        if "://" in settings.landing
+        else LandingFolder(Path(settings.landing))
+    )
+    return Workspace(project or load_project(settings), lake, Landing(place, index))
+
+
+def open_heads(settings: Settings, workspace: Workspace, instance: dg.DagsterInstance) -> DagsterHeads:
+    return DagsterHeads(
+        instance, workspace.project.assets, workspace.project.code_versions, commit_lock(settings)
+    )
+
+
+def commit_lock(settings: Settings) -> Path:
+    return settings.dagster_home / "commit.lock"
+
+
+def data_span(settings: Settings, workspace: Workspace) -> Span:
+    """First and last day of the data: from the calendar file, else from what has landed."""
+    calendar = read_calendar(Path(settings.landing)) if "://" not in settings.landing else None
+    days = _landed_days(workspace)
+    yesterday = date.today() - timedelta(days=1)
+    if calendar is None:
+        first = days[0] if days else yesterday
+        last = None
+    else:
+        first = min([calendar.first, *days[:1]])
+        last = calendar.last
+    if days and (last is not None or days[-1] > yesterday):
+        last = max(last or days[-1], days[-1])
+    return Span(first, last)
+
+
+def _landed_days(workspace: Workspace) -> list[date]:
+    days = set()
+    for name, grain in workspace.project.tables.items():
+        if grain is Grain.DAY:
+            for listed in workspace.landing.place.list(name):
+                key = key_of(listed.path, name, grain)
+                if key is not None:
+                    days.add(date.fromisoformat(day_key(key)))
+    return sorted(days)

@@ -1,0 +1,88 @@
+"""The ``refresh`` job: one run that computes what is owed, from the command line or the Dagster UI."""
+
+import contextvars
+from datetime import date
+
+import dagster as dg
+from pydantic import Field
+
+from my_platform.errors import PlatformError
+from my_platform.operations.assets import Place, fail_on_problems, open_for_run
+from my_platform.operations.orphans import this_process
+from my_platform.operations.platform import Workspace
+from my_platform.operations.refresh import Order, bring_up_to_date
+from my_platform.operations.selection import allow
+
+JOB = "refresh"
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_order: contextvars.ContextVar[Order | None] = contextvars.ContextVar("refresh_order", default=None)
+
+
+class RefreshConfig(dg.Config):
+    """What a refresh is limited to; by default it does all that is owed."""
+
+    assets: list[str] = Field(default=[], description="only these assets; none for all")
+    first: str = Field(default="", description="only partitions from this day on, YYYY-MM-DD")
+    through: str = Field(default="", description="only partitions through this day, YYYY-MM-DD")
+    retry: bool = Field(default=False, description="run again what was refused")
+
+
+def refresh_job(workspace: Workspace, place: Place) -> dg.JobDefinition:
+    """The job over a workspace."""
+
+    @dg.op(name="compute_what_is_owed", description="Computes exactly the partitions that are owed.")
+    def compute_what_is_owed(context: dg.OpExecutionContext, config: RefreshConfig) -> None:
+        order = _order.get()
+        heads = open_for_run(context, workspace, place, context.log_event)
+        if order is None:
+            if config.retry:
+                workspace.lake.index.forget_refusals()
+            allowed = allow(
+                set(config.assets) or None,
+                workspace.project,
+                date.fromisoformat(config.first) if config.first else None,
+                date.fromisoformat(config.through) if config.through else None,
+            )
+        else:
+            allowed = order.allowed
+        outcome = bring_up_to_date(
+            workspace,
+            heads,
+            allowed,
+            run_id=context.run_id,
+            on_partition=order.on_partition if order else None,
+            log=context.log.info,
+        )
+        if order is not None:
+            order.outcome.add(outcome)
+        fail_on_problems(outcome, waiting=False)
+
+    @dg.job(name=JOB, description="Brings everything up to date: computes exactly what is owed.")
+    def refresh() -> None:
+        compute_what_is_owed()
+
+    return refresh
+
+
+def launch_here(job: dg.JobDefinition, instance: dg.DagsterInstance, order: Order) -> None:
+    """Execute the refresh job in this process.
+
+    Raises:
+        PlatformError: the run broke off for another reason than a partition that failed.
+    """
+    token = _order.set(order)
+    try:
+        result = job.execute_in_process(
+            instance=instance, run_config=_QUIET, raise_on_error=False, tags=this_process()
+        )
+    finally:
+        _order.reset(token)
+    if not result.success and not order.outcome.failed:
+        raise PlatformError(f"run {result.run_id} broke off: {_reason(result)}")
+
+
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.error:
+            return event.step_failure_data.error.to_string()
+    return "see the run in the UI"

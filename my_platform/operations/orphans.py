@@ -1,0 +1,49 @@
+"""Runs whose process is gone: Dagster leaves them as started, for nobody is left to report them."""
+
+import os
+import socket
+from pathlib import Path
+
+import dagster as dg
+
+PROCESS_TAG = "my_platform/process"
+
+
+def this_process() -> dict[str, str]:
+    """The tag that names the process of a run."""
+    return {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"}
+
+
+def tag_process(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Tag a run that is under way with this process."""
+    instance.add_run_tags(run_id, this_process())
+
+
+def end_orphans(instance: dg.DagsterInstance) -> list[str]:
+    """Report as failed the runs that a process of this machine was killed in; their ids."""
+    ended = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        tag = run.tags.get(PROCESS_TAG)
+        if tag is not None and not _alive(tag):
+            instance.report_run_failed(
+                run,
+                "the process of this run is gone; what it had committed stays, and the next refresh goes on",
+            )
+            ended.append(run.run_id)
+    return ended
+
+
+def _alive(tag: str) -> bool:
+    host, _, rest = tag.partition(":")
+    pid, _, started = rest.partition(":")
+    if host != socket.gethostname():
+        return True
+    return pid.isdigit() and _started(int(pid)) == started
+
+
+def _started(pid: int) -> str:
+    """When a process was started, in clock ticks since boot; empty where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

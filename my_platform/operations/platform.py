@@ -1,0 +1,157 @@
+"""A project as the platform runs it: its assets in order, its lake and what has landed."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from my_platform.errors import PlatformError
+from my_platform.incremental.code import code_version, parameters_text
+from my_platform.incremental.content import data_version
+from my_platform.incremental.declare import EPOCH, Asset, Grain, ordinal, week_start
+from my_platform.incremental.planner import Node, State, in_order
+from my_platform.storage.lake import Lake
+from my_platform.storage.landing import Landed, Landing
+from my_platform.storage.sealed import seal, unseal
+
+LANDED = "landing:"
+# How rows are hashed and stored counts in every code version.
+_ROW_CODE = (data_version, seal, unseal)
+
+
+@dataclass(frozen=True)
+class Project:
+    """The assets of a domain, with their code versions and planner nodes."""
+
+    assets: Mapping[str, Asset]
+
+    @classmethod
+    def of(cls, assets: Sequence[Asset]) -> "Project":
+        """A project of these assets.
+
+        Raises:
+            PlatformError: two assets share a name, one reads what is not there, or they form a circle.
+        """
+        by_name: dict[str, Asset] = {}
+        for asset in assets:
+            if asset.name in by_name:
+                raise PlatformError(f"two assets are named {asset.name}; give each its own name")
+            by_name[asset.name] = asset
+        for asset in assets:
+            for read in asset.reads.values():
+                if not read.asset.startswith(LANDED) and read.asset not in by_name:
+                    raise PlatformError(
+                        f"{asset.name} reads {read.asset}, which is no asset; there are {', '.join(sorted(by_name))}"
+                    )
+        project = cls(by_name)
+        in_order(project.nodes)
+        return project
+
+    @cached_property
+    def code_versions(self) -> dict[str, str]:
+        """The code version of each asset, 16 hexadecimal digits, parameters included."""
+        versions = {}
+        for name, asset in self.assets.items():
+            reached = code_version(*asset.code, *_ROW_CODE)
+            reads = {n: [r.columns, r.gaps, r.at_least] for n, r in asset.reads.items()}
+            whole = parameters_text({"code": reached, "parameters": asset.parameters, "reads": reads})
+            versions[name] = hashlib.sha256(whole.encode()).hexdigest()[:16]
+        return versions
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        return {
+            name: Node(name, asset.grain, tuple(asset.reads.items()), self.code_versions[name])
+            for name, asset in self.assets.items()
+        }
+
+    @cached_property
+    def order(self) -> list[Node]:
+        """The assets, parents before children."""
+        return in_order(self.nodes)
+
+    @cached_property
+    def tables(self) -> dict[str, Grain]:
+        """The landed tables by name, with their grain."""
+        return {asset.source: asset.grain for asset in self.assets.values() if asset.source is not None}
+
+    def ancestors(self, names: Sequence[str]) -> set[str]:
+        """The named assets and all that they are made from."""
+        found: set[str] = set()
+        todo = list(names)
+        while todo:
+            name = todo.pop()
+            if name not in found and name in self.assets:
+                found.add(name)
+                todo.extend(read.asset for read in self.assets[name].reads.values())
+        return found
+
+
+@dataclass
+class Workspace:
+    """A project on its storage."""
+
+    project: Project
+    lake: Lake
+    landing: Landing
+    landed: dict[str, Landed] = field(default_factory=dict)
+
+    def look(self, *, verify: bool = False) -> dict[str, Landed]:
+        """Reconcile the ledger with what lies in landing now."""
+        self.landed = self.landing.scan(self.project.tables, verify=verify)
+        return self.landed
+
+    def source_states(self) -> dict[str, State]:
+        """The landed tables as states for the planner."""
+        return {
+            f"{LANDED}{name}": State.of(self.project.tables[name], landed.digests)
+            for name, landed in self.landed.items()
+        }
+
+    def domain(self, node: Node) -> tuple[int, int]:
+        """First and last partition that an asset can have, from the days that have landed."""
+        if node.grain is Grain.ONCE:
+            return 0, 0
+        days = [
+            key
+            for name, landed in self.landed.items()
+            if self.project.tables[name] is Grain.DAY
+            for key in landed.digests
+        ]
+        if not days:
+            return 0, -1
+        first, last = min(days), max(days)
+        if node.grain is Grain.DAY:
+            return first, last
+        return _first_wednesday(first), week_start_ordinal(last + 1)
+
+
+def week_start_ordinal(day: int) -> int:
+    from datetime import date
+
+    return week_start(date.fromordinal(day + EPOCH)).toordinal() - EPOCH
+
+
+def _first_wednesday(day: int) -> int:
+    start = week_start_ordinal(day)
+    return start if start == day else start + 7
+
+
+def check_key(asset: Asset, key: str) -> int:
+    """The planner's number of a partition key that a person gave.
+
+    Raises:
+        PlatformError: the asset has no such partitions, or the key is not a day, or not a Wednesday.
+    """
+    if asset.grain is Grain.ONCE:
+        if key:
+            raise PlatformError(f"{asset.name} has no partitions, so `{key}` is none of them")
+        return 0
+    if not key:
+        raise PlatformError(
+            f"{asset.name} has a partition for each {asset.grain.value}; say which, as YYYY-MM-DD"
+        )
+    number = ordinal(key)
+    if asset.grain is Grain.WEEK and week_start_ordinal(number) != number:
+        raise PlatformError(f"{asset.name} has weekly partitions that start on Wednesdays; {key} is none")
+    return number

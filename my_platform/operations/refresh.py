@@ -1,0 +1,199 @@
+"""Refresh: bring everything up to date with as few Dagster runs as it takes, and none when nothing is owed."""
+
+import functools
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from my_platform.incremental.planner import Action, Entry, Node, State, plan_asset
+from my_platform.operations.execution import Execution, Heads, Outcome, Request
+from my_platform.operations.platform import Workspace
+from my_platform.storage.lake import partition_key
+
+_MOST_ROUNDS = 50
+_OPEN = (Action.COMPUTE, Action.REUSE, Action.WITHDRAW)
+_DOING = (*_OPEN, Action.LATER, Action.POSSIBLE, Action.WAITING, Action.REFUSED)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What ``refresh`` tells the run that it launches in its own process, and where the run answers."""
+
+    allowed: Callable[[Node, int], bool] | None
+    outcome: Outcome
+    on_partition: Callable[[str, str, str], None] | None = None
+
+
+@dataclass
+class Report:
+    """What a refresh did."""
+
+    outcome: Outcome = field(default_factory=Outcome)
+    runs: int = 0
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape that the command line prints."""
+        return {
+            "computed": {asset: sorted(keys) for asset, keys in sorted(self.outcome.computed.items())},
+            "reused": {asset: sorted(keys) for asset, keys in sorted(self.outcome.reused.items())},
+            "withdrawn": {asset: sorted(keys) for asset, keys in sorted(self.outcome.withdrawn.items())},
+            "failed": {
+                asset: dict(sorted(found.items())) for asset, found in sorted(self.outcome.failed.items())
+            },
+            "runs": self.runs,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Entries of all assets, parents first, with the states they were planned on."""
+
+    entries: list[Entry]
+    states: dict[str, State]
+
+
+def look_ahead(
+    workspace: Workspace,
+    heads: Heads,
+    allowed: Callable[[Node, int], bool] | None = None,
+    *,
+    verify: bool = False,
+) -> Planned:
+    """Plan the whole project on what has landed and what is current now; computes nothing."""
+    workspace.look(verify=verify)
+    return plan_as_it_is(workspace, heads, allowed)
+
+
+def plan_as_it_is(
+    workspace: Workspace, heads: Heads, allowed: Callable[[Node, int], bool] | None = None
+) -> Planned:
+    """The same on the landed files that were looked at last."""
+    states = workspace.source_states()
+    current = heads.read([node.name for node in workspace.project.order])
+    entries: list[Entry] = []
+    for node in workspace.project.order:
+        past = workspace.lake.past(
+            node.name,
+            node.grain,
+            node.code,
+            current.get(node.name, {}),
+            functools.partial(heads.made_by, node.name),
+        )
+        state, found = plan_asset(node, states, past, *workspace.domain(node), allowed)
+        states[node.name] = state
+        entries.extend(found)
+    return Planned(entries, states)
+
+
+def bring_up_to_date(
+    workspace: Workspace,
+    heads: Heads,
+    allowed: Callable[[Node, int], bool] | None = None,
+    *,
+    run_id: str = "",
+    on_partition: Callable[[str, str, str], None] | None = None,
+    log: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """Compute what is owed, within a Dagster run: again and again until nothing is open.
+
+    One pass does all of it, unless an input moved meanwhile or a stored value turned out to be damaged.
+    """
+    outcome = Outcome()
+    for _ in range(_MOST_ROUNDS):
+        outcome.interrupted.clear()
+        planned = look_ahead(workspace, heads, allowed)
+        open_entries = _still_open(workspace, planned.entries, outcome)
+        if not open_entries:
+            break
+        busy = frozenset(entry.asset for entry in planned.entries if entry.action in _DOING)
+        execution = Execution(
+            workspace, heads, Request(busy, allowed, run_id=run_id), on_partition=on_partition, log=log
+        )
+        done = execution.run()
+        outcome.add(done)
+        if not done.made_progress:
+            break
+    return outcome
+
+
+def refresh(
+    workspace: Workspace,
+    heads: Heads,
+    launch: Callable[[Order], None],
+    *,
+    allowed: Callable[[Node, int], bool] | None = None,
+    retry: bool = False,
+    verify: bool = False,
+    on_plan: Callable[[int], None] = lambda _: None,
+    on_partition: Callable[[str, str, str], None] | None = None,
+) -> Report:
+    """Compute what is owed, in one Dagster run, and in none when nothing is.
+
+    Args:
+        launch: executes a Dagster run that does what the order says.
+        allowed: partitions that may change; the others are used as they are. None for all.
+        retry: run again what was refused.
+        verify: hash every landed file and check the bytes of every current value.
+        on_plan: told how many partitions are computed for certain, before the run.
+        on_partition: told of each partition as it becomes current.
+    """
+    started = time.perf_counter()
+    report = Report()
+    workspace.lake.sweep()
+    if workspace.lake.index.is_empty():
+        workspace.lake.rebuild_index()
+    if retry:
+        workspace.lake.index.forget_refusals()
+    if verify:
+        workspace.lake.verify(heads.read([node.name for node in workspace.project.order]))
+    planned = look_ahead(workspace, heads, allowed, verify=verify)
+    if any(entry.action is Action.WITHDRAW for entry in planned.entries):
+        planned = withdraw_gone(workspace, heads, allowed, report.outcome)
+    if _still_open(workspace, planned.entries, report.outcome):
+        on_plan(sum(entry.action in (Action.COMPUTE, Action.LATER) for entry in planned.entries))
+        order = Order(allowed, report.outcome, on_partition)
+        report.runs += 1
+        launch(order)
+        planned = look_ahead(workspace, heads, allowed)
+    for entry in planned.entries:
+        if entry.action is Action.REFUSED:
+            partition = partition_key(workspace.project.assets[entry.asset].grain, entry.key)
+            report.outcome.failed.setdefault(entry.asset, {})[partition] = entry.reason
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def withdraw_gone(
+    workspace: Workspace,
+    heads: Heads,
+    allowed: Callable[[Node, int], bool] | None = None,
+    outcome: Outcome | None = None,
+) -> Planned:
+    """Withdraw what has lost its inputs, seen while nobody else can make anything current."""
+    with heads.commit_section():
+        planned = look_ahead(workspace, heads, allowed)
+        for entry in planned.entries:
+            if entry.action is Action.WITHDRAW:
+                partition = partition_key(workspace.project.assets[entry.asset].grain, entry.key)
+                heads.withdraw(entry.asset, partition)
+                if outcome is not None:
+                    outcome.withdrawn.setdefault(entry.asset, []).append(partition)
+    return planned
+
+
+def _still_open(workspace: Workspace, entries: Collection[Entry], outcome: Outcome) -> list[Entry]:
+    """What can be done now, without what has failed or was withdrawn already."""
+    return [
+        entry
+        for entry in entries
+        if entry.action in _OPEN
+        and entry.fingerprint not in outcome.stopped
+        and not (
+            entry.action is Action.WITHDRAW
+            and partition_key(workspace.project.assets[entry.asset].grain, entry.key)
+            in outcome.withdrawn.get(entry.asset, ())
+        )
+    ]

@@ -1,0 +1,145 @@
+"""One command's view of a home: the workspace, the Dagster instance and the job over all assets."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from my_platform.errors import PlatformError
+from my_platform.operations.assets import Place
+from my_platform.operations.heads import DagsterHeads
+from my_platform.operations.home import (
+    commit_lock,
+    open_heads,
+    open_instance,
+    open_workspace,
+    prepare_domains,
+    prepare_home,
+)
+from my_platform.operations.jobs import launch_here, refresh_job
+from my_platform.operations.orphans import end_orphans
+from my_platform.operations.platform import Workspace, check_key
+from my_platform.operations.refresh import Report, refresh
+from my_platform.operations.selection import allow
+from my_platform.settings import Settings
+from my_platform.storage.lake import ABSENT, json_in
+
+
+@dataclass
+class Session:
+    """What a command works with."""
+
+    settings: Settings
+    workspace: Workspace
+    instance: dg.DagsterInstance
+    heads: DagsterHeads
+
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        from my_platform.definitions import build_definitions
+
+        return build_definitions(self.settings, self.workspace)
+
+    def refresh(
+        self,
+        *,
+        select: str | None = None,
+        first: date | None = None,
+        through: date | None = None,
+        retry: bool = False,
+        verify: bool = False,
+        on_plan: Callable[[int], None] = lambda _: None,
+        on_partition: Callable[[str, str, str], None] | None = None,
+    ) -> Report:
+        """Bring the selected assets and days up to date; see ``operations.refresh``."""
+        if "://" not in self.settings.landing and not any(Path(self.settings.landing).glob("*")):
+            raise PlatformError(
+                f"nothing has landed in {self.settings.landing}. Drop files there, or run `my-platform simulate "
+                "--days 90` or `my-platform import-handbook FOLDER`"
+            )
+        end_orphans(self.instance)
+        job = refresh_job(self.workspace, Place(commit_lock(self.settings), self.settings.dagster_home))
+        return refresh(
+            self.workspace,
+            self.heads,
+            lambda order: launch_here(job, self.instance, order),
+            allowed=allow(self._selected(select) if select else None, self.workspace.project, first, through),
+            retry=retry,
+            verify=verify,
+            on_plan=on_plan,
+            on_partition=on_partition,
+        )
+
+    def versions(self) -> dict[str, dict[str, str]]:
+        """Data version by partition by asset, of what is current."""
+        names = [node.name for node in self.workspace.project.order]
+        found: dict[str, dict[str, str]] = {}
+        for name, heads in self.heads.read(names).items():
+            found[name] = {
+                key: version
+                for key, version in sorted(heads.items())
+                if version != ABSENT and self.workspace.lake.index.find(name, key, version)
+            }
+        return dict(sorted(found.items()))
+
+    def evaluation(self, week: str | None) -> dict[str, Any]:
+        """The figures of a week; of the last evaluated one where none is named."""
+        heads = self.versions().get("evaluation", {})
+        if not heads:
+            raise PlatformError("no week has been evaluated; run `my-platform refresh` first")
+        week = week or max(heads)
+        if week not in heads:
+            raise PlatformError(
+                f"the week {week} has not been evaluated; there are {min(heads)} to {max(heads)}, on Wednesdays"
+            )
+        figures = json_in(self.workspace.lake.read("evaluation", week, heads[week]), "metrics.json")
+        assert isinstance(figures, dict)
+        return figures
+
+    def quarantined(
+        self, asset: str | None, partition: str | None
+    ) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """Rows in quarantine by asset and partition, of what is current."""
+        if asset is not None and asset not in self.workspace.project.assets:
+            raise PlatformError(
+                f"{asset} is no asset; there are {', '.join(sorted(self.workspace.project.assets))}"
+            )
+        if asset is not None and partition:
+            check_key(self.workspace.project.assets[asset], partition)
+        found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        for name, heads in self.versions().items():
+            if asset is not None and name != asset:
+                continue
+            for key, version in heads.items():
+                if partition is not None and key != partition:
+                    continue
+                rows = self.workspace.lake.quarantined(name, key, version)
+                if rows is not None:
+                    found.setdefault(name, {})[key] = rows.to_dicts()
+        return found
+
+    def _selected(self, select: str) -> set[str]:
+        known = f"There are {', '.join(sorted(self.workspace.project.assets))}"
+        try:
+            selection = dg.AssetSelection.from_string(select)
+            keys = selection.resolve(self.definitions.resolve_asset_graph())
+        except Exception as error:
+            raise PlatformError(f"--select {select}: {str(error).splitlines()[0]} {known}") from error
+        if not keys:
+            raise PlatformError(f"--select {select} selects no asset. {known}")
+        return {key.to_user_string() for key in keys}
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Session]:
+    """A session on the home that the settings name."""
+    prepare_home(settings)
+    prepare_domains(settings)
+    workspace = open_workspace(settings)
+    with open_instance(settings) as instance:
+        yield Session(settings, workspace, instance, open_heads(settings, workspace, instance))
