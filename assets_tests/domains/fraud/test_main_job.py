@@ -1,0 +1,346 @@
+"""The main job on a small simulation: from landed files to models and reports, in real Dagster runs."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from assets_tests.homes import Versions, day, days, folder_in_memory, land, session
+from my_platform.domains.fraud.features import customer_spending, terminal_risk
+from my_platform.domains.fraud.landing_files import reports_path, transactions_path
+from my_platform.domains.fraud.models import FEATURES
+from my_platform.domains.fraud.simulator import land_correction, land_late_labels
+from my_platform.features.offline import compute
+from my_platform.learning.fitting import fit_lightgbm
+from my_platform.learning.tracking import Tracker
+from my_platform.operations.refresh import Report
+from my_platform.operations.session import Session
+from my_platform.storage.lake import file_in, json_in
+
+LAST = 48
+BAD_DAY, UNKNOWN_DAY, LATE_DAY = 20, 15, 34
+PROFILES = ["raw/customers", "raw/terminals", "validated/customers", "validated/terminals"]
+OF_TRANSACTIONS = [
+    "raw/transactions",
+    "validated/transactions",
+    "customer_spending",
+    "terminal_risk",
+    "marts/daily_volume_by_segment",
+]
+OF_REPORTS = [
+    "raw/fraud_reports",
+    "validated/fraud_reports",
+    "labelled_transactions",
+    "marts/daily_fraud_by_segment",
+    "marts/daily_fraud_by_terminal",
+]
+EXPECTED = {
+    **{name: [""] for name in PROFILES},
+    **{name: days(0, LAST) for name in OF_TRANSACTIONS},
+    **{name: days(7, LAST) for name in OF_REPORTS},
+    # A week is trained from seven days of features on that end a week before it, tested once its own days are
+    # there, and judged once their labels are.
+    "training_set": days(14, LAST + 1, 7),
+    "fraud_lightgbm": days(14, LAST + 1, 7),
+    "predictions": days(14, LAST - 6, 7),
+    "evaluation": days(14, LAST - 13, 7),
+}
+
+
+class Built:
+    """A home after its first refresh."""
+
+    def __init__(self, home: Path, opened: Session, report: Report) -> None:
+        self.home = home
+        self.session = opened
+        self.report = report
+        self.versions: Versions = opened.versions()
+
+    def table(self, asset: str, partition: str = "") -> pl.DataFrame:
+        return self.session.workspace.lake.read(asset, partition, self.versions[asset][partition])
+
+    def whole(self, asset: str) -> pl.DataFrame:
+        return pl.concat([self.table(asset, partition) for partition in self.versions[asset]])
+
+
+def rewritten(path: Path, frame: pl.DataFrame) -> None:
+    staged = path.with_name(f".{path.name}")
+    frame.write_parquet(staged)
+    staged.replace(path)
+
+
+def land_what_happens(landing: Path) -> None:
+    """49 days, with rows that break a contract, a report without a transaction, and labels that come late."""
+    land(landing, LAST + 1, customers=150, terminals=300)
+    bad = transactions_path(landing, date.fromisoformat(day(BAD_DAY)))
+    frame = pl.read_parquet(bad)
+    amounts = frame["TX_AMOUNT"].to_list()
+    amounts[3], amounts[5] = -1.0, float("nan")
+    rewritten(bad, frame.with_columns(TX_AMOUNT=pl.Series(amounts)))
+    unknown = reports_path(landing, date.fromisoformat(day(UNKNOWN_DAY)))
+    reports = pl.read_parquet(unknown)
+    strange = reports.tail(1).with_columns(TRANSACTION_ID=pl.lit(10**9, pl.Int64))
+    rewritten(unknown, pl.concat([reports, strange]))
+    land_late_labels(landing, date.fromisoformat(day(LATE_DAY)), 0.5, delay_days=3)
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Built]:
+    with folder_in_memory() as folder:
+        land_what_happens(folder / "home" / "landing")
+        with session(folder / "home") as opened:
+            yield Built(folder / "home", opened, opened.refresh())
+
+
+def test_one_run_computes_every_partition_that_can_be_computed(built: Built) -> None:
+    assert built.report.outcome.failed == {}
+    assert built.report.as_json()["computed"] == {name: EXPECTED[name] for name in sorted(EXPECTED)}
+    assert {name: list(found) for name, found in built.versions.items()} == built.report.as_json()["computed"]
+    assert built.report.runs == 1
+
+
+def test_each_partition_is_a_materialization_of_that_run_with_its_own_version(built: Built) -> None:
+    (run,) = built.session.instance.get_runs()
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    for name, partitions in built.versions.items():
+        found = built.session.instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey(name.split("/"))), limit=1000
+        ).records
+        assert {record.partition_key or "": record.run_id for record in found} == dict.fromkeys(
+            partitions, run.run_id
+        )
+        tags = {r.partition_key or "": (r.asset_materialization.tags or {}) for r in found}  # type: ignore[union-attr]
+        assert {key: tag["dagster/data_version"] for key, tag in tags.items()} == partitions
+
+
+@pytest.mark.parametrize("table", ["transactions", "fraud_reports"])
+def test_landed_rows_are_valid_or_in_quarantine(built: Built, table: str) -> None:
+    name = f"validated/{table}"
+    quarantined = built.session.quarantined(name, None).get(name, {})
+    landed = {path.stem: pl.read_parquet(path) for path in (built.home / "landing" / table).glob("*.parquet")}
+    assert sorted(landed) == sorted(built.versions[name])
+    for key, frame in landed.items():
+        assert frame.height == built.table(name, key).height + len(quarantined.get(key, []))
+    if table == "transactions":
+        assert {key: len(rows) for key, rows in quarantined.items()} == {day(BAD_DAY): 2}
+
+
+def test_reports_are_labels_or_in_quarantine(built: Built) -> None:
+    quarantined = built.session.quarantined("labelled_transactions", None)["labelled_transactions"]
+    for key in built.versions["labelled_transactions"]:
+        reports = built.table("validated/fraud_reports", key).height
+        labels = built.table("labelled_transactions", key).height
+        assert reports == labels + len(quarantined.get(key, []))
+    assert 10**9 in {row["TRANSACTION_ID"] for row in quarantined[day(UNKNOWN_DAY)]}
+
+
+def test_no_feature_changes_when_what_came_later_is_removed(built: Built) -> None:
+    transactions = built.whole("validated/transactions")
+    reports = built.whole("labelled_transactions")
+    features = built.whole("customer_spending").join(
+        built.whole("terminal_risk").drop("TX_DATETIME"), on="TRANSACTION_ID"
+    )
+    assert features.height == transactions.height
+    for row in transactions.sample(40, seed=1).to_dicts():
+        now, number = pl.lit(row["TX_DATETIME"]), row["TRANSACTION_ID"]
+        past = transactions.filter(
+            (pl.col("TX_DATETIME") < now)
+            | ((pl.col("TX_DATETIME") == now) & (pl.col("TRANSACTION_ID") <= number))
+        )
+        known = reports.filter(pl.col("REPORTED_AT") <= now)
+        here = past.filter(pl.col("TRANSACTION_ID") == number)
+        replayed = {
+            **compute(customer_spending, here, past).row(0, named=True),
+            **compute(terminal_risk, here, known).row(0, named=True),
+        }
+        stored = features.filter(pl.col("TRANSACTION_ID") == number).row(0, named=True)
+        assert {name: stored[name] for name in replayed} == replayed
+        assert set(FEATURES) < set(replayed)
+
+
+def test_a_training_set_holds_no_row_and_no_label_that_was_not_known(built: Built) -> None:
+    reports = built.whole("validated/fraud_reports")
+    transactions = built.whole("validated/transactions").select("TRANSACTION_ID", "TX_DATETIME")
+    for week in built.versions["training_set"]:
+        t0 = datetime.fromisoformat(week)
+        rows = built.table("training_set", week)
+        assert rows["TX_DATETIME"].max() < t0 - timedelta(days=7)
+        known = reports.filter(pl.col("REPORTED_AT") < t0)
+        labelled = rows.join(known, on="TRANSACTION_ID", how="inner", suffix="_REPORTED")
+        assert labelled.height == rows.height
+        assert (labelled["IS_FRAUD"] == labelled["IS_FRAUD_REPORTED"]).all()
+        window = pl.col("TX_DATETIME").is_between(t0 - timedelta(days=42), t0 - timedelta(days=7), "left")
+        assert transactions.filter(window).join(known, on="TRANSACTION_ID", how="semi").height == rows.height
+
+
+def test_a_label_that_came_late_is_missing_from_its_week_and_there_in_the_next(built: Built) -> None:
+    late = pl.read_parquet(
+        reports_path(built.home / "landing", date.fromisoformat(day(LATE_DAY + 3)))
+    ).filter(pl.col("TRANSACTION_ID").is_in(_ids_of(built, LATE_DAY - 7).implode()))
+    assert late.height > 0
+    week, next_week = day(LATE_DAY + 1), day(LATE_DAY + 8)
+    assert late.join(built.table("training_set", week), on="TRANSACTION_ID", how="semi").is_empty()
+    assert late.join(built.table("training_set", next_week), on="TRANSACTION_ID", how="anti").is_empty()
+
+
+def _ids_of(built: Built, number: int) -> pl.Series:
+    return built.table("validated/transactions", day(number))["TRANSACTION_ID"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_same_rows_give_the_same_model(built: Built, threads: int) -> None:
+    week = max(built.versions["fraud_lightgbm"])
+    bundle = built.table("fraud_lightgbm", week)
+    about = json_in(bundle, "about.json")
+    rows = built.table("training_set", week)
+    again = fit_lightgbm(
+        rows.select(about["features"]),
+        rows["IS_FRAUD"].to_numpy(),
+        about["lightgbm"],
+        about["rounds"],
+        about["seed"],
+        threads,
+    )
+    assert again.encode() == file_in(bundle, "model.txt")
+    assert about["training_set"] == built.versions["training_set"][week]
+
+
+def test_each_model_is_one_mlflow_run_that_names_what_it_was_fitted_on(built: Built) -> None:
+    client = Tracker(built.home / "mlflow").client
+    experiment = client.get_experiment_by_name("fraud_lightgbm")
+    assert experiment is not None
+    runs = {run.data.tags["week"]: run for run in client.search_runs([experiment.experiment_id])}
+    assert len(client.search_runs([experiment.experiment_id])) == len(runs)
+    models = built.versions["fraud_lightgbm"]
+    assert {week: run.data.tags["data_version"] for week, run in runs.items()} == models
+    for week, run in runs.items():
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["training_set_data_version"] == built.versions["training_set"][week]
+        assert ("average_precision" in run.data.metrics) == (week in built.versions["evaluation"])
+        folder = Path(run.info.artifact_uri.removeprefix("file://")) / "model"
+        assert {file.name for file in folder.iterdir()} == {"model.txt", "about.json", "training_set.json"}
+        assert (folder / "model.txt").read_bytes() == file_in(
+            built.table("fraud_lightgbm", week), "model.txt"
+        )
+        manifest = json.loads((folder / "training_set.json").read_bytes())
+        assert manifest == _inputs_of_training(built, week)
+        rows = sorted((a, k, v) for a, found in manifest.items() for k, v in found.items())
+        digest = hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+        assert run.data.tags["training_set_digest"] == digest
+
+
+def _inputs_of_training(built: Built, week: str) -> dict[str, dict[str, str]]:
+    t0 = date.fromisoformat(week)
+    windows = {"customer_spending": 8, "terminal_risk": 8, "validated/fraud_reports": 1}
+    return {
+        asset: {
+            key: version
+            for key, version in built.versions[asset].items()
+            if t0 - timedelta(days=42) <= date.fromisoformat(key) <= t0 - timedelta(days=last)
+        }
+        for asset, last in windows.items()
+    }
+
+
+def test_no_pickle_lies_under_the_home(built: Built) -> None:
+    files = [path for path in built.home.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".joblib", ".pt", ".npy")]
+    assert not [path for path in files if path.read_bytes()[:2] in (b"\x80\x02", b"\x80\x04", b"\x80\x05")]
+
+
+def test_each_judged_week_has_a_report_and_its_figures(built: Built) -> None:
+    reports = {path.stem: path for path in (built.home / "reports" / "fraud").iterdir()}
+    assert sorted(reports) == sorted(built.versions["evaluation"])
+    for week, path in reports.items():
+        assert path.read_bytes() == file_in(built.table("evaluation", week), "report.html")
+        figures = built.session.evaluation(week)
+        assert figures["week"] == week
+        assert figures["model_version"] == built.versions["fraud_lightgbm"][week]
+        assert set(figures["metrics"]) == {"auc_roc", "average_precision", "card_precision_at_100"}
+        assert all(0 <= value <= 1 for value in figures["metrics"].values())
+        assert figures["train"]["rows"] == built.table("training_set", week).height
+        assert figures["train"]["to"] < week <= figures["test"]["from"] <= figures["test"]["to"]
+        assert figures["models"] == {"fraud_lightgbm": figures["metrics"]}
+        assert figures["benchmark"]["test_rows"] == figures["test"]["rows"] > 0
+    assert built.session.evaluation(None)["week"] == max(reports)
+
+
+def test_the_marts_count_what_has_landed(built: Built) -> None:
+    volume = built.whole("marts/daily_volume_by_segment")
+    assert volume["transactions"].sum() == built.whole("validated/transactions").height
+    for name in ("marts/daily_fraud_by_segment", "marts/daily_fraud_by_terminal"):
+        found, labels = built.whole(name), built.whole("labelled_transactions")
+        assert (found["labelled"].sum(), found["frauds"].sum()) == (labels.height, labels["IS_FRAUD"].sum())
+
+
+def test_every_asset_says_what_it_is(built: Built) -> None:
+    graph = built.session.definitions.resolve_asset_graph()
+    keys = {key.to_user_string(): key for key in graph.get_all_asset_keys()}
+    assert sorted(keys) == sorted(EXPECTED)
+    for name, key in keys.items():
+        node = graph.get(key)
+        assert node.description, name
+        assert node.owners, name
+        assert node.kinds, name
+        assert node.group_name not in (None, "default"), name
+        stored = built.table(name, EXPECTED[name][-1])
+        columns = node.metadata["dagster/column_schema"].columns
+        assert [column.name for column in columns] == stored.columns, name
+        assert [column.type for column in columns] == [str(kind) for kind in stored.dtypes], name
+        assert all(column.description for column in columns), name
+
+
+def test_a_broken_day_leaves_the_last_good_version_and_heals(built: Built) -> None:
+    broken_day, corrected_day = day(45), day(43)
+    with folder_in_memory() as folder:
+        shutil.copytree(built.home, folder / "home")
+        landing = folder / "home" / "landing"
+        path = transactions_path(landing, date.fromisoformat(broken_day))
+        good = pl.read_parquet(path)
+        path.write_bytes(b"cut off")
+        land_correction(landing, date.fromisoformat(corrected_day))
+        with session(folder / "home") as opened:
+            broken = opened.refresh().as_json()
+            after = opened.versions()
+            assert list(broken["failed"]) == ["raw/transactions"]
+            assert str(path) in broken["failed"]["raw/transactions"][broken_day]
+            assert after["raw/transactions"][broken_day] == built.versions["raw/transactions"][broken_day]
+            assert broken["computed"]["raw/transactions"] == [corrected_day]
+            assert broken["computed"]["customer_spending"] == days(43, LAST)
+            assert sorted(after) == sorted(built.versions)
+
+            again = opened.refresh().as_json()
+            assert (again["failed"], again["computed"], again["runs"]) == (broken["failed"], {}, 0)
+
+            rewritten(path, good)
+            healed = opened.refresh().as_json()
+            assert (healed["failed"], healed["computed"], healed["runs"]) == ({}, {}, 0)
+            rewritten(path, good.with_columns(pl.col("TX_AMOUNT") + 1))
+            moved = opened.refresh().as_json()
+            assert moved["failed"] == {}
+            assert moved["computed"]["raw/transactions"] == [broken_day]
+            assert moved["computed"]["customer_spending"] == days(45, LAST)
+
+
+def test_days_one_after_the_other_give_what_all_days_at_once_gave(built: Built) -> None:
+    tables = ("raw/transactions", "raw/fraud_reports", "validated/transactions", "validated/fraud_reports")
+    daily = [*tables, "labelled_transactions", "customer_spending", "terminal_risk"]
+    with folder_in_memory() as folder:
+        settings: dict[str, Any] = {"landing_url": str(built.home / "landing")}
+        with session(folder / "home", **settings) as opened:
+            select = " or ".join(f'key:"{name}"' for name in daily)
+            for first, last in ((0, 20), (21, 21), (22, 23), (24, LAST)):
+                opened.refresh(
+                    select=select, first=date.fromisoformat(day(first)), through=date.fromisoformat(day(last))
+                )
+            found = {name: keys for name, keys in opened.versions().items() if keys}
+            assert found == {name: built.versions[name] for name in sorted(daily)}
+            assert opened.refresh(select=select).as_json()["computed"] == {}

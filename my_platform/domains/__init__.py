@@ -1,0 +1,1 @@
+"""What a user replaces: one folder for each domain."""

@@ -1,0 +1,67 @@
+"""The assets of card fraud, from landed files to evaluation reports."""
+
+from my_platform.domains.fraud import contracts, parameters
+from my_platform.domains.fraud.features import customer_spending, terminal_risk
+from my_platform.domains.fraud.labels import labelled_transactions
+from my_platform.domains.fraud.models import weekly_assets
+from my_platform.domains.fraud.publishing import model_publisher, report_publisher
+from my_platform.features.assets import feature_asset
+from my_platform.incremental.declare import Asset, Grain
+from my_platform.learning.tracking import Tracker
+from my_platform.marts.assets import mart_assets
+from my_platform.marts.manifest import load_marts
+from my_platform.marts.prepare import current_manifest, ensure_manifest
+from my_platform.quality.contracts import Contract
+from my_platform.quality.tables import raw_table, validated_table
+from my_platform.settings import CHECKOUT, Settings
+
+DBT_PROJECT = CHECKOUT / "dbt"
+DBT_TARGET = DBT_PROJECT / "target"
+
+
+def prepare() -> None:
+    """Have dbt parse the marts if their files have changed."""
+    ensure_manifest(DBT_PROJECT, DBT_TARGET)
+
+
+def assets(settings: Settings) -> list[Asset]:
+    """All assets, with the training window and the number of trees that the settings choose."""
+    raw: dict[str, Asset] = {}
+    valid: dict[str, Asset] = {}
+    for name, contract, grain in _TABLES:
+        about = (contract.model.__doc__ or "").rstrip(".")
+        raw[name] = raw_table(
+            f"raw/{name}", contract, source=name, grain=grain, description=f"{about}, as they landed."
+        )
+        valid[name] = validated_table(
+            f"validated/{name}", raw[name], contract, description=f"{about} that keep the contract, sorted."
+        )
+    spending = feature_asset(customer_spending, rows=valid["transactions"], events=valid["transactions"])
+    risk = feature_asset(terminal_risk, rows=valid["transactions"], events=labelled_transactions)
+    tracker = Tracker(settings.mlflow_folder)
+    return [
+        *raw.values(),
+        *valid.values(),
+        labelled_transactions,
+        spending,
+        risk,
+        *mart_assets(DBT_PROJECT, DBT_TARGET, load_marts(current_manifest(DBT_PROJECT, DBT_TARGET))),
+        *weekly_assets(
+            features={**spending.columns, **risk.columns},
+            window_days=settings.training_window_days or parameters.TRAINING_WINDOW_DAYS,
+            lightgbm=parameters.LIGHTGBM_PARAMETERS,
+            rounds=settings.boosting_rounds or parameters.BOOSTING_ROUNDS,
+            seed=parameters.SEED,
+            threads=settings.threads,
+            publish_model=model_publisher(tracker),
+            publish_report=report_publisher(settings.reports, tracker),
+        ),
+    ]
+
+
+_TABLES: tuple[tuple[str, Contract, Grain], ...] = (
+    ("transactions", contracts.TRANSACTIONS, Grain.DAY),
+    ("fraud_reports", contracts.FRAUD_REPORTS, Grain.DAY),
+    ("customers", contracts.CUSTOMERS, Grain.ONCE),
+    ("terminals", contracts.TERMINALS, Grain.ONCE),
+)

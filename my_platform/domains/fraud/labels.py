@@ -1,0 +1,43 @@
+"""Reports joined with the transactions that they are about."""
+
+import polars as pl
+
+from my_platform.incremental.declare import Column, Produced, last, same, table
+
+# A report on an older transaction than this finds no partner and is quarantined.
+OLDEST_REPORTED_DAYS = 30
+
+
+@table(
+    "labelled_transactions",
+    reads={
+        "reports": same("validated/fraud_reports"),
+        "transactions": last("validated/transactions", OLDEST_REPORTED_DAYS + 1),
+    },
+    group="features",
+    kinds=("polars",),
+    columns={
+        "TRANSACTION_ID": Column(pl.Int64(), "the transaction that is reported on"),
+        "TX_DATETIME": Column(pl.Datetime("us"), "when it happened, UTC"),
+        "CUSTOMER_ID": Column(pl.Int64(), "the card that paid"),
+        "TERMINAL_ID": Column(pl.Int64(), "the terminal that was paid at"),
+        "TX_AMOUNT": Column(pl.Float64(), "amount in currency units"),
+        "REPORTED_AT": Column(pl.Datetime("us"), "when the label became known, UTC"),
+        "IS_FRAUD": Column(pl.Boolean(), "whether it was fraud"),
+    },
+)
+def labelled_transactions(reports: pl.LazyFrame, transactions: pl.LazyFrame) -> Produced:
+    """One row for each report of the day, with its transaction; reports without one go to quarantine."""
+    known = reports.join(transactions, on="TRANSACTION_ID", how="left").collect()
+    matched = known.filter(pl.col("TX_DATETIME").is_not_null())
+    unmatched = known.filter(pl.col("TX_DATETIME").is_null()).select(
+        "TRANSACTION_ID",
+        "REPORTED_AT",
+        "IS_FRAUD",
+        rule=pl.lit("unknown_transaction"),
+        reason=pl.format("no transaction {} in the 31 days up to the report", "TRANSACTION_ID"),
+    )
+    rows = matched.select(
+        "TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "REPORTED_AT", "IS_FRAUD"
+    ).sort("REPORTED_AT", "TRANSACTION_ID")
+    return Produced(rows, unmatched, {"landed_rows": known.height, "quarantined_rows": unmatched.height})

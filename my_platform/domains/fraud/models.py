@@ -1,0 +1,283 @@
+"""Weekly assets of card fraud: training set, model, predictions and evaluation.
+
+The partition is T0, the Wednesday on which the week begins that the model serves.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Literal
+
+import polars as pl
+
+from my_platform.domains.fraud import protocol
+from my_platform.domains.fraud.features import customer_spending, terminal_risk
+from my_platform.domains.fraud.report import ModelFacts, evaluation_report
+from my_platform.errors import Refused
+from my_platform.incremental.declare import Asset, Column, Grain, Produced, Read, same, table
+from my_platform.learning.fitting import feature_importance, fit_lightgbm, predict_lightgbm
+from my_platform.learning.metrics import evaluate
+from my_platform.storage.lake import file_in, files_table, json_in
+
+SPENDING = tuple(customer_spending.columns)
+RISK = tuple(terminal_risk.columns)
+FEATURES = (*SPENDING, *RISK)
+FILES = {"name": Column(pl.String(), "name of a file"), "content": Column(pl.Binary(), "its bytes")}
+DELAY_DAYS = 7
+SHORTEST_WINDOW_DAYS = 7
+CARDS_A_DAY = 100
+
+
+def training_set(
+    spending: pl.LazyFrame,
+    risk: pl.LazyFrame,
+    reports: pl.LazyFrame,
+    partition: str,
+    parameters: Mapping[str, Any],
+) -> Produced:
+    """Features of the training days joined with the labels that were known before T0."""
+    t0 = date.fromisoformat(partition)
+    rows = spending.join(risk.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner")
+    found = (
+        protocol.training_rows(rows, reports, t0, parameters["window_days"])
+        .select("TRANSACTION_ID", "TX_DATETIME", *FEATURES, "IS_FRAUD")
+        .collect()
+    )
+    if found.filter(pl.col("TX_DATETIME").dt.date() >= t0).height:
+        raise Refused(f"the training set of {partition} has rows from {partition} on")
+    first, _ = protocol.training_days(t0, parameters["window_days"])
+    start = found.select(pl.col("TX_DATETIME").min().dt.date()).item() or t0
+    days = found.select(pl.col("TX_DATETIME").dt.date().n_unique()).item()
+    return Produced(
+        found,
+        metadata={
+            "days": days,
+            "frauds": int(found["IS_FRAUD"].sum()),
+            "first_day": str(start),
+            **(
+                {"window": f"clipped to {days} days: data begin on {start}, not {first}"}
+                if start > first
+                else {}
+            ),
+        },
+    )
+
+
+def fraud_lightgbm(
+    training_set: pl.LazyFrame,
+    partition: str,
+    parameters: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    threads: int,
+) -> Produced:
+    """Boosted trees fitted on the week's training set, as LightGBM's own text."""
+    rows = training_set.collect()
+    model = fit_lightgbm(
+        rows.select(FEATURES),
+        rows["IS_FRAUD"].to_numpy(),
+        parameters["lightgbm"],
+        parameters["rounds"],
+        parameters["seed"],
+        threads,
+    )
+    times = rows["TX_DATETIME"].dt.date()
+    about = {
+        "features": list(FEATURES),
+        "lightgbm": parameters["lightgbm"],
+        "rounds": parameters["rounds"],
+        "seed": parameters["seed"],
+        "window_days": parameters["window_days"],
+        "training_set": inputs["training_set"][partition],
+        "train": {
+            "from": str(times.min()),
+            "to": str(times.max()),
+            "rows": rows.height,
+            "frauds": int(rows["IS_FRAUD"].sum()),
+        },
+    }
+    return Produced(
+        files_table({"model.txt": model, "about.json": json.dumps(about, sort_keys=True, indent=1)}),
+        metadata={
+            "training_rows": rows.height,
+            "training_frauds": about["train"]["frauds"],
+            "trees": parameters["rounds"],
+            "model_bytes": len(model),
+        },
+    )
+
+
+def predictions(
+    model: pl.LazyFrame, transactions: pl.LazyFrame, spending: pl.LazyFrame, risk: pl.LazyFrame, threads: int
+) -> Produced:
+    """The probability of fraud of every transaction of the week that the model serves."""
+    text = file_in(model.collect(), "model.txt").decode()
+    rows = (
+        transactions.select("TRANSACTION_ID", "CUSTOMER_ID")
+        .join(spending, on="TRANSACTION_ID", how="inner")
+        .join(risk.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner")
+        .sort("TX_DATETIME", "TRANSACTION_ID")
+        .collect()
+    )
+    scores = predict_lightgbm(text, rows.select(FEATURES), num_threads=threads)
+    return Produced(
+        rows.select("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID").with_columns(score=pl.Series(scores))
+    )
+
+
+def evaluation(
+    predictions: pl.LazyFrame,
+    transactions: pl.LazyFrame,
+    reports: pl.LazyFrame,
+    model: pl.LazyFrame,
+    partition: str,
+    inputs: Mapping[str, Any],
+) -> Produced:
+    """The week's figures by the Handbook's protocol, and a report to read."""
+    t0 = date.fromisoformat(partition)
+    bundle = model.collect()
+    about = json_in(bundle, "about.json")
+    tested = protocol.test_rows(transactions, reports, t0).join(
+        predictions.select("TRANSACTION_ID", "score"), on="TRANSACTION_ID", how="inner"
+    )
+    scored = (
+        tested.sort("TX_DATETIME", "TRANSACTION_ID")
+        .select(
+            day=pl.col("TX_DATETIME").dt.date(),
+            card=pl.col("CUSTOMER_ID"),
+            score=pl.col("score"),
+            fraud=pl.col("IS_FRAUD"),
+        )
+        .collect()
+    )
+    found = evaluate(scored, CARDS_A_DAY)
+    benchmark = (
+        protocol.training_rows(transactions, reports, t0, SHORTEST_WINDOW_DAYS).select("IS_FRAUD").collect()
+    )
+    first, _ = protocol.test_days(t0)
+    version = inputs["model"][partition]
+    facts = ModelFacts(
+        name="fraud_lightgbm",
+        version=version[:12],
+        training_set_digest=about["training_set"],
+        window_days=about["window_days"],
+        training_rows=about["train"]["rows"],
+        training_frauds=about["train"]["frauds"],
+        parameters={**about["lightgbm"], "rounds": about["rounds"]},
+        seeds={"lightgbm": about["seed"]},
+        first_training_day=date.fromisoformat(about["train"]["from"]),
+    )
+    metrics = {
+        "auc_roc": found.auc_roc,
+        "average_precision": found.average_precision,
+        "card_precision_at_100": found.card_precision.mean,
+    }
+    figures = {
+        "week": partition,
+        "model": f"fraud_lightgbm {version[:12]}",
+        "model_version": version,
+        "metrics": metrics,
+        "train": about["train"],
+        "test": {
+            "from": str(first),
+            "to": str(scored["day"].max()),
+            "rows": found.rows,
+            "frauds": found.frauds,
+        },
+        "benchmark": {
+            "train_rows": benchmark.height,
+            "train_frauds": int(benchmark["IS_FRAUD"].sum()),
+            "test_rows": found.rows,
+            "test_frauds": found.frauds,
+        },
+        "seeds": {"lightgbm": about["seed"]},
+        "models": {"fraud_lightgbm": metrics},
+    }
+    importance = feature_importance(file_in(bundle, "model.txt").decode())
+    html = evaluation_report(t0, facts, scored, importance)
+    return Produced(
+        files_table({"metrics.json": json.dumps(figures, sort_keys=True, indent=1), "report.html": html}),
+        metadata={**metrics, "test_rows": found.rows, "test_frauds": found.frauds},
+    )
+
+
+def weekly_assets(
+    *,
+    features: Mapping[str, Column],
+    window_days: int,
+    lightgbm: Mapping[str, Any],
+    rounds: int,
+    seed: int,
+    threads: int,
+    gaps: Literal["wait", "pass"] = "wait",
+    publish_model: Any = None,
+    publish_report: Any = None,
+) -> list[Asset]:
+    """The weekly assets for one choice of training window and parameters, over features with these columns."""
+    week: dict[str, Any] = {"grain": Grain.WEEK, "owners": ("team:fraud-models",)}
+    first, last_day = -DELAY_DAYS - window_days, -DELAY_DAYS - 1
+    training = table(
+        "training_set",
+        reads={
+            "spending": Read("customer_spending", first, last_day, gaps, SHORTEST_WINDOW_DAYS),
+            "risk": Read("terminal_risk", first, last_day, gaps, SHORTEST_WINDOW_DAYS),
+            "reports": Read("validated/fraud_reports", first, -1, gaps, 1),
+        },
+        parameters={"window_days": window_days},
+        group="training",
+        columns={
+            "TRANSACTION_ID": Column(pl.Int64(), "the transaction"),
+            "TX_DATETIME": Column(pl.Datetime("us"), "when it happened, UTC"),
+            **{name: features[name] for name in FEATURES},
+            "IS_FRAUD": Column(pl.Boolean(), "the label as it was known before T0"),
+        },
+        **week,
+    )(training_set)
+    model = table(
+        "fraud_lightgbm",
+        reads={"training_set": same("training_set")},
+        parameters={"lightgbm": dict(lightgbm), "rounds": rounds, "seed": seed, "window_days": window_days},
+        runtime={"threads": threads},
+        group="models",
+        kinds=("lightgbm", "mlflow"),
+        columns=FILES,
+        publish=publish_model,
+        **week,
+    )(fraud_lightgbm)
+    scores = table(
+        "predictions",
+        reads={
+            "model": same("fraud_lightgbm"),
+            "transactions": Read(
+                "validated/transactions", 0, 6, "wait", 7, ("TRANSACTION_ID", "CUSTOMER_ID")
+            ),
+            "spending": Read("customer_spending", 0, 6, "wait", 7),
+            "risk": Read("terminal_risk", 0, 6, "wait", 7),
+        },
+        runtime={"threads": threads},
+        group="evaluation",
+        kinds=("lightgbm",),
+        columns={
+            "TRANSACTION_ID": Column(pl.Int64(), "the transaction"),
+            "TX_DATETIME": Column(pl.Datetime("us"), "when it happened, UTC"),
+            "CUSTOMER_ID": Column(pl.Int64(), "the card that paid"),
+            "score": Column(pl.Float64(), "probability of fraud"),
+        },
+        **week,
+    )(predictions)
+    figures = table(
+        "evaluation",
+        reads={
+            "predictions": same("predictions"),
+            "transactions": Read(
+                "validated/transactions", -14, 6, "wait", 14, ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID")
+            ),
+            "reports": Read("validated/fraud_reports", -14, 13, "wait", 14),
+            "model": same("fraud_lightgbm"),
+        },
+        group="evaluation",
+        kinds=("html",),
+        columns=FILES,
+        publish=publish_report,
+        **week,
+    )(evaluation)
+    return [training, model, scores, figures]

@@ -1,0 +1,94 @@
+"""Which rows a weekly model is fitted on and which it is tested on: the Handbook's protocol.
+
+T0 is the first day of the test week, S = T0 − 14 that of the Handbook's training week, 7 days the delay
+after which a label is known. Days are UTC days, and intervals leave out their end:
+
+- training rows: days [T0 − 7 − window, T0 − 7), with a label that was known before T0;
+- test rows: days [T0, T0 + 7), with a label that was known before T0 + 14, minus, on test day t, cards
+  with a fraud on the days S … t − 8 that was known before t. Without late labels those are the
+  Handbook's: cards with a fraud in the training week, and on days S + 7 … t − 8.
+
+Source: Fraud Detection Handbook (Le Borgne, Siblini, Lebichot, Bontempi, 2022), chapters 3 and 5.
+"""
+
+from datetime import date, timedelta
+
+import polars as pl
+
+DELAY = timedelta(days=7)
+TEST_LENGTH = timedelta(days=7)
+HANDBOOK_WINDOW = timedelta(days=7)
+
+
+def training_days(t0: date, window_days: int) -> tuple[date, date]:
+    """The first day of the training rows, and the day after their last."""
+    return t0 - DELAY - timedelta(days=window_days), t0 - DELAY
+
+
+def test_days(t0: date) -> tuple[date, date]:
+    """The first day of the test rows, and the day after their last."""
+    return t0, t0 + TEST_LENGTH
+
+
+def labels_known_before(labels: pl.LazyFrame, day: date) -> pl.LazyFrame:
+    """The label of each transaction as it was known when `day` began: TRANSACTION_ID, IS_FRAUD.
+
+    `labels` has TRANSACTION_ID, REPORTED_AT, IS_FRAUD. The latest report wins; of two reports of one
+    moment, that of a fraud.
+    """
+    return (
+        labels.filter(pl.col("REPORTED_AT").dt.date() < day)
+        .group_by("TRANSACTION_ID")
+        .agg(pl.col("IS_FRAUD").sort_by("REPORTED_AT", "IS_FRAUD").last())
+    )
+
+
+def training_rows(
+    transactions: pl.LazyFrame, labels: pl.LazyFrame, t0: date, window_days: int
+) -> pl.LazyFrame:
+    """The training rows for the test week that begins on `t0`, by (TX_DATETIME, TRANSACTION_ID).
+
+    `transactions` needs TRANSACTION_ID and TX_DATETIME and may have any other columns, features among them;
+    out come all of its columns and IS_FRAUD.
+    """
+    return (
+        transactions.filter(_happened(*training_days(t0, window_days)))
+        .join(labels_known_before(labels, t0), on="TRANSACTION_ID", how="inner")
+        .sort("TX_DATETIME", "TRANSACTION_ID")
+    )
+
+
+def test_rows(transactions: pl.LazyFrame, labels: pl.LazyFrame, t0: date) -> pl.LazyFrame:
+    """The test rows of the week that begins on `t0`, by (TX_DATETIME, TRANSACTION_ID).
+
+    `transactions` needs TRANSACTION_ID, TX_DATETIME and CUSTOMER_ID of the days [T0 − 14, T0 + 7) and may
+    have any other columns; out come all of its columns and IS_FRAUD. `labels` needs the reports of the days
+    [T0 − 14, T0 + 14).
+    """
+    first, end = test_days(t0)
+    tested = transactions.filter(_happened(first, end)).join(
+        labels_known_before(labels, end + DELAY), on="TRANSACTION_ID", how="inner"
+    )
+    days = [
+        tested.filter(_happened(day, day + timedelta(days=1))).join(
+            _known_compromised(transactions, labels, t0, day), on="CUSTOMER_ID", how="anti"
+        )
+        for day in (first + timedelta(days=number) for number in range(TEST_LENGTH.days))
+    ]
+    return pl.concat(days).sort("TX_DATETIME", "TRANSACTION_ID")
+
+
+def _known_compromised(transactions: pl.LazyFrame, labels: pl.LazyFrame, t0: date, day: date) -> pl.LazyFrame:
+    """CUSTOMER_ID of the cards that leave test day `day`: a fraud on days S … day − 8, known before `day`."""
+    return (
+        transactions.filter(_happened(t0 - DELAY - HANDBOOK_WINDOW, day - DELAY))
+        .join(labels_known_before(labels, day).filter("IS_FRAUD"), on="TRANSACTION_ID", how="semi")
+        .select("CUSTOMER_ID")
+        .unique()
+    )
+
+
+def _happened(first: date, end: date) -> pl.Expr:
+    """Whether a transaction happened on the days [first, end)."""
+    day = pl.col("TX_DATETIME").dt.date()
+    return (day >= first) & (day < end)
