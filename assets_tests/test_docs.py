@@ -1,0 +1,123 @@
+"""What the README and the pages say is what happens: their examples and commands are run here."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PLATFORM = Path(sys.executable).with_name("my-platform")
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+# Run by other tests and by CI: they install, start servers or take long.
+ELSEWHERE = (
+    "make ",
+    "my-platform ui",
+    "my-platform demo",
+    ".venv/bin/python -m pytest",
+    ".venv/bin/python -m benchmarks",
+)
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, str]]:
+    """The info string and text of each fenced block of a language."""
+    found = re.findall(rf"^[ ]*```{language}([^\n]*)\n(.*?)^[ ]*```", page.read_text(), re.M | re.S)
+    return [(info.strip(), text) for info, text in found]
+
+
+def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def test_the_example_of_own_tables_works_as_written(tmp_path: Path) -> None:
+    page = CHECKOUT / "docs" / "your-own-tables.md"
+    home = tmp_path / "home"
+    for language in ("csv", "python"):
+        for info, text in blocks(page, language):
+            target = info.removeprefix("file=")
+            file = (home if target.startswith("landing/") else tmp_path) / target
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+    ((_, script),) = blocks(page, "sh")
+    path = f"{PLATFORM.parent}{os.pathsep}{os.environ['PATH']}"
+
+    done = run(["bash", "-euc", script], tmp_path, PATH=path)
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"validated/orders +2026-01-31 +1 +greater_than_or_equal_to\(0\)", done.stdout)
+    assert re.search(r"shop_week +2 +2026-01-30 +2026-01-31", done.stdout)
+    assert "nothing is owed" in done.stdout
+    again = run([str(PLATFORM), "refresh"], tmp_path, MY_PLATFORM_DOMAINS="shop", MY_PLATFORM_HOME=str(home))
+    assert "everything is up to date" in again.stdout
+
+
+def commands() -> list[str]:
+    """Every my-platform command of the pages, but those of the example above."""
+    found = []
+    for page in PAGES:
+        if page.name == "your-own-tables.md":
+            continue
+        for _, text in blocks(page, "sh"):
+            for line in text.splitlines():
+                command = line.split("#")[0].strip()
+                if command and not any(other in command for other in ELSEWHERE):
+                    found.append(command)
+        found += re.findall(r"`(my-platform (?!ui|demo)[a-z-]+(?: [^`]*)?)`", page.read_text())
+    return list(dict.fromkeys(found))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small home that is up to date, with a file that a page wants to quote."""
+    folder = tmp_path_factory.mktemp("pages")
+    small = ["simulate", "--days", "61", "--start", "2018-04-01", "--customers", "120", "--terminals", "240"]
+    for command in (small, ["refresh"]):
+        done = run(
+            [str(PLATFORM), "--home", str(folder / "home"), *command], folder, MY_PLATFORM_BOOSTING_ROUNDS="5"
+        )
+        assert done.returncode == 0, done.stderr
+    landed = folder / "home" / "landing" / "transactions" / "2018-05-03.parquet"
+    (folder / "corrected.parquet").write_bytes(landed.read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("command", commands())
+def test_each_command_of_the_pages_is_one(command: str, home: Path) -> None:
+    words = shlex.split(command)
+    assert words[0].endswith("my-platform"), f"{command}: a command that no test knows"
+    arguments = [word for word in words[1:] if word not in ("…", "FOLDER")]
+    if arguments[0] in ("simulate", "import-handbook"):
+        arguments = [arguments[0], "--help"]
+    done = run(
+        [str(PLATFORM), "--home", str(home / "home"), *arguments], home, MY_PLATFORM_BOOSTING_ROUNDS="5"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_each_link_of_the_pages_leads_somewhere() -> None:
+    missing = [
+        f"{page.name}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text())
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert not missing
+
+
+def test_each_setting_is_in_the_operating_page() -> None:
+    from my_platform.settings import Settings
+
+    page = (CHECKOUT / "docs" / "operating.md").read_text()
+    assert [name for name in Settings.model_fields if f"`MY_PLATFORM_{name.upper()}`" not in page] == []
