@@ -30,7 +30,7 @@ from my_platform.incremental.planner import (
     waits_for,
     window_keys,
 )
-from my_platform.operations.execution import cause
+from my_platform.operations.provenance import cause
 
 settings.register_profile("planner", deadline=None, derandomize=True, max_examples=100)
 pure = settings(settings.get_profile("planner"))

@@ -20,7 +20,8 @@ from assets_tests.incremental.generated import Code, Graph, Source, assets_of, s
 from my_platform.errors import DamagedObject
 from my_platform.incremental.content import data_version
 from my_platform.incremental.planner import Action, Node
-from my_platform.operations.execution import Execution, Outcome, Request
+from my_platform.operations.execution import Execution
+from my_platform.operations.outcome import Outcome, Request
 from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.refresh import Order, Report, bring_up_to_date, look_ahead, refresh
 from my_platform.storage.lake import ABSENT, Lake, partition_key

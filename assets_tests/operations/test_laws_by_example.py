@@ -15,7 +15,8 @@ from assets_tests.incremental.generated import Derived, Source, text_of
 from assets_tests.incremental.histories import DIAMOND, GATED, HISTORIES, day, flip_a_byte, land_days
 from assets_tests.incremental.world import BROKEN, Log, Process, World
 from my_platform.incremental.declare import Grain
-from my_platform.operations.execution import Execution, Request
+from my_platform.operations.execution import Execution
+from my_platform.operations.outcome import Request
 from my_platform.storage.landing import Landing, LandingFolder
 from my_platform.storage.trace_index import TraceIndex
 

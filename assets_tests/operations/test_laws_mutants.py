@@ -13,7 +13,8 @@ from assets_tests.incremental.world import LawBroken, MemoryHeads, SeenHeads, Se
 from my_platform.incremental import planner
 from my_platform.incremental.declare import Grain
 from my_platform.operations import execution, platform
-from my_platform.operations.execution import _AssetRun
+from my_platform.operations.asset_run import AssetRun
+from my_platform.operations.inputs import Inputs
 from my_platform.storage import lake as lakes
 from my_platform.storage import landing as landings
 from my_platform.storage.lake import Lake
@@ -292,11 +293,11 @@ def a_landed_file_is_known_by_its_time(monkeypatch: pytest.MonkeyPatch, hit: Hit
 
 @mutant("a_day_is_corrected_and_reverted", "exact")
 def what_could_be_reused_is_computed(monkeypatch: pytest.MonkeyPatch, hit: Hit) -> None:
-    def reuse(self: _AssetRun, entry: planner.Entry, compute: list[planner.Entry]) -> None:
+    def reuse(self: AssetRun, entry: planner.Entry, compute: list[planner.Entry]) -> None:
         hit()
         compute.append(entry)
 
-    monkeypatch.setattr(_AssetRun, "_reuse", reuse)
+    monkeypatch.setattr(AssetRun, "_reuse", reuse)
 
 
 @mutant("the_process_is_killed_anywhere", "exact")
@@ -371,29 +372,29 @@ def the_plan_takes_old_values_of_parents_for_final(monkeypatch: pytest.MonkeyPat
 
 @mutant("a_refresh_is_overtaken_anywhere", "head")
 def moved_inputs_are_not_looked_at(monkeypatch: pytest.MonkeyPatch, hit: Hit) -> None:
-    real = _AssetRun._make_current
+    real = AssetRun._make_current
 
-    def moved(self: _AssetRun, entry: planner.Entry, now: Any) -> None:
+    def moved(self: Inputs, entry: planner.Entry, now: Any) -> None:
         hit()
 
-    def make_current(self: _AssetRun, entry: Any, trace: Any, metadata: Any, created: bool, now: Any) -> None:
+    def make_current(self: AssetRun, entry: Any, trace: Any, metadata: Any, created: bool, now: Any) -> None:
         self.heads[trace.partition] = now.get(self.node.name, {}).get(trace.partition)  # type: ignore[assignment]
         real(self, entry, trace, metadata, created, now)
 
-    monkeypatch.setattr(_AssetRun, "_moved", moved)
-    monkeypatch.setattr(_AssetRun, "_make_current", make_current)
+    monkeypatch.setattr(Inputs, "moved", moved)
+    monkeypatch.setattr(AssetRun, "_make_current", make_current)
 
 
 @mutant("a_tombstone_is_overtaken_anywhere", "head")
 def a_tombstone_is_set_without_a_second_look(monkeypatch: pytest.MonkeyPatch, hit: Hit) -> None:
-    def withdraw(self: _AssetRun, entries: list[planner.Entry]) -> None:
+    def withdraw(self: AssetRun, entries: list[planner.Entry]) -> None:
         for entry in entries:
             hit()
             partition = lakes.partition_key(self.node.grain, entry.key)
             self.execution.heads.withdraw(self.node.name, partition)
             self.heads[partition] = lakes.ABSENT
 
-    monkeypatch.setattr(_AssetRun, "_withdraw", withdraw)
+    monkeypatch.setattr(AssetRun, "_withdraw", withdraw)
     monkeypatch.setattr("my_platform.operations.refresh.withdraw_gone", _withdraw_at_once)
 
 
@@ -426,7 +427,7 @@ def refusals_are_not_recorded(monkeypatch: pytest.MonkeyPatch, hit: Hit) -> None
         hit()
 
     monkeypatch.setattr(TraceIndex, "refuse", refuse)
-    monkeypatch.setattr(_AssetRun, "_go_back", lambda _self: None)
+    monkeypatch.setattr(AssetRun, "_go_back", lambda _self: None)
 
 
 @mutant("a_gate_refuses_and_the_code_changes", "exact")
@@ -451,17 +452,17 @@ def accepted_inputs_are_those_of_any_equal_value(monkeypatch: pytest.MonkeyPatch
 
 @mutant("a_gate_refuses_and_the_code_changes", "exact")
 def what_is_refused_loses_its_head(monkeypatch: pytest.MonkeyPatch, hit: Hit) -> None:
-    def head(self: _AssetRun, partition: str) -> None:
+    def head(self: AssetRun, partition: str) -> None:
         hit()
 
-    monkeypatch.setattr(_AssetRun, "_head", head)
+    monkeypatch.setattr(AssetRun, "_head", head)
 
 
 @mutant("objects_are_lost_and_damaged", "exact")
 def what_was_interrupted_is_used_as_it_was(monkeypatch: pytest.MonkeyPatch, hit: Hit) -> None:
-    def leave(self: _AssetRun, entry: planner.Entry, partition: str, reason: str) -> None:
+    def leave(self: AssetRun, entry: planner.Entry, partition: str, reason: str) -> None:
         hit()
         self.state.set(entry.key, self._head(partition))
         self.outcome.interrupted.setdefault(self.node.name, {})[partition] = reason
 
-    monkeypatch.setattr(_AssetRun, "_leave_for_next_pass", leave)
+    monkeypatch.setattr(AssetRun, "_leave_for_next_pass", leave)

@@ -16,9 +16,10 @@ from typing import Any
 import dagster as dg
 
 from my_platform.incremental.declare import Asset, Grain, Read, ordinal, week_start
-from my_platform.operations.execution import Execution, Outcome, Request
+from my_platform.operations.execution import Execution
 from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, asset_key, wrong_instance
 from my_platform.operations.orphans import tag_process
+from my_platform.operations.outcome import Outcome, Request
 from my_platform.operations.platform import LANDED, Project, Workspace
 
 _WEDNESDAY = 3

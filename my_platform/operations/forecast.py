@@ -8,8 +8,9 @@ from typing import Any
 from my_platform.errors import PlatformError
 from my_platform.incremental.declare import Grain, ordinal
 from my_platform.incremental.planner import Action, Entry, inputs_of, waits_for, window_keys
-from my_platform.operations.execution import Heads, cause
+from my_platform.operations.outcome import Heads
 from my_platform.operations.platform import LANDED, Workspace, check_key
+from my_platform.operations.provenance import cause
 from my_platform.operations.refresh import Planned, plan_as_it_is
 from my_platform.storage.lake import ABSENT, partition_key
 from my_platform.storage.landing import SUFFIXES, Landed, content_digest

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from my_platform.incremental.planner import Action, Entry, Node, State, plan_asset
-from my_platform.operations.execution import Execution, Heads, Outcome, Request
+from my_platform.operations.execution import Execution
+from my_platform.operations.outcome import Heads, Outcome, Request
 from my_platform.operations.platform import Workspace
 from my_platform.storage.lake import partition_key
 

@@ -1,0 +1,360 @@
+"""One asset within a run: what is owed of it is computed, stored, and made current.
+
+Every value is stored under its fingerprint before anything else happens; then, under a lock that the kernel
+releases when its holder dies, the inputs' heads are read once more, and only if none has moved the value
+becomes the head.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import polars as pl
+
+from my_platform.errors import DamagedObject, PlatformError, Refused
+from my_platform.incremental.declare import DETERMINISTIC, Asset, Produced, Publication, ordinal
+from my_platform.incremental.planner import Action, Entry, Node, Past, State, fall_back, waits_for
+from my_platform.operations.batch import InputBatch
+from my_platform.operations.inputs import InputMoved, Inputs
+from my_platform.operations.outcome import Heads, Outcome, Request
+from my_platform.operations.platform import Workspace
+from my_platform.operations.provenance import cause_of, provenance
+from my_platform.operations.table_cache import TableCache
+from my_platform.storage.lake import ABSENT, partition_key
+from my_platform.storage.trace_index import Trace
+
+_FLUSH_PARTITIONS = 32
+_FLUSH_S = 1.0
+
+
+class Running(Protocol):
+    """The run that an asset is part of."""
+
+    workspace: Workspace
+    heads: Heads
+    request: Request
+    outcome: Outcome
+    cache: TableCache
+    states: dict[str, State]
+    stale: dict[str, set[int]]
+    on_partition: Callable[[str, str, str], None]
+    log: Callable[[str], None]
+
+    def past(self, node: Node, heads: Mapping[str, str]) -> Past:
+        """What is known of an asset."""
+        ...
+
+
+class AssetRun:
+    """One asset within a run."""
+
+    def __init__(
+        self,
+        execution: Running,
+        node: Node,
+        state: State,
+        entries: list[Entry],
+        heads: Mapping[str, str],
+        past: Past,
+    ) -> None:
+        self.execution = execution
+        self.workspace = execution.workspace
+        self.lake = execution.workspace.lake
+        self.outcome = execution.outcome
+        self.node = node
+        self.asset: Asset = self.workspace.project.assets[node.name]
+        self.state = state
+        self.entries = entries
+        self.heads = dict(heads)
+        self.inputs = Inputs(self.workspace, node, execution.states, execution.stale, past.accepted)
+        self.refused: list[Entry] = []
+        self.pending: list[tuple[Entry, Trace, Mapping[str, Any], bool]] = []
+        self.flushed_at = time.monotonic()
+        self.touched: set[str] = set()
+
+    def run(self) -> None:
+        compute = self.settle()
+        if compute:
+            self.compute(compute)
+        self.finish()
+
+    def finish(self) -> None:
+        """Make current what was computed, and see to what was refused and to what was fresh."""
+        self.flush()
+        self._go_back()
+        self._answer_for_fresh()
+
+    def settle(self) -> list[Entry]:
+        """Do all that takes no computing; what is left to compute."""
+        compute: list[Entry] = []
+        self._withdraw([entry for entry in self.entries if entry.action is Action.WITHDRAW])
+        for entry in self.entries:
+            partition = partition_key(self.node.grain, entry.key)
+            if entry.action is Action.WAITING:
+                self._say(
+                    self.outcome.waiting, partition, waits_for(self.node, entry.key, self.execution.states)
+                )
+            elif entry.action is Action.REFUSED:
+                self._say(self.outcome.failed, partition, entry.reason)
+            elif entry.action is Action.REUSE:
+                self._reuse(entry, compute)
+            elif entry.action is Action.COMPUTE:
+                self._adopt(entry, compute)
+        self.flush()
+        return compute
+
+    def _withdraw(self, entries: Sequence[Entry]) -> None:
+        """Take back what has lost its inputs, unless they have come back meanwhile."""
+        if not entries:
+            return
+        with self.execution.heads.commit_section():
+            now = self.execution.heads.read([*self.inputs.parents, self.node.name])
+            for entry in entries:
+                partition = partition_key(self.node.grain, entry.key)
+                moved = self.inputs.moved(entry, now)
+                if moved is None and now[self.node.name].get(partition) != self.heads.get(partition):
+                    moved = self._named(partition)
+                if moved is not None:
+                    self._leave_for_next_pass(entry, partition, f"{moved} moved before this was withdrawn")
+                    continue
+                self.execution.heads.withdraw(self.node.name, partition)
+                self.outcome.withdrawn.setdefault(self.node.name, []).append(partition)
+                self.heads[partition] = ABSENT
+
+    def _go_back(self) -> None:
+        """Partitions whose inputs were refused in this run keep to those that were accepted last."""
+        refused, self.refused = self.refused, []
+        if not refused:
+            return
+        partitions = [partition_key(self.node.grain, entry.key) for entry in refused]
+        past = self.execution.past(self.node, {p: self.heads[p] for p in partitions if p in self.heads})
+        self.inputs.accepted |= past.accepted
+        self.entries = [
+            found
+            for entry in refused
+            for found in fall_back(
+                self.node, entry.key, bytes.fromhex(entry.fingerprint), past, self.execution.states
+            )
+            if found.accepted
+        ]
+        compute = self.settle()
+        if compute:
+            self.compute(compute)
+
+    def _reuse(self, entry: Entry, compute: list[Entry]) -> None:
+        partition = partition_key(self.node.grain, entry.key)
+        if not self.lake.store.exists(self.lake.path(self.node.name, partition, entry.fingerprint)):
+            self.lake.index.forget(self.node.name, partition, entry.fingerprint)
+            compute.append(entry)
+            return
+        self.state.set(entry.key, bytes.fromhex(entry.version))
+        trace = self.lake.index.trace(self.node.name, partition, entry.fingerprint)
+        if trace is None:
+            compute.append(entry)
+            return
+        self._queue(entry, trace, {}, created=False)
+
+    def _adopt(self, entry: Entry, compute: list[Entry]) -> None:
+        partition = partition_key(self.node.grain, entry.key)
+        trace = self.lake.adopt(self.node.name, partition, entry.fingerprint)
+        if trace is None:
+            compute.append(entry)
+            return
+        self.state.set(entry.key, bytes.fromhex(trace.data_version))
+        if self.heads.get(partition) != trace.data_version:
+            self._queue(entry, trace, {}, created=False)
+
+    def batch(self, entries: Sequence[Entry]) -> InputBatch:
+        """Partitions to be computed in one call."""
+        by_partition = {partition_key(self.node.grain, entry.key): entry for entry in entries}
+        return InputBatch(self.inputs, self.execution.cache, by_partition)
+
+    def compute(self, entries: list[Entry]) -> None:
+        batch = self.batch(entries)
+        left = dict(batch.entries)
+        started = time.perf_counter()
+        try:
+            for partition, made in self.asset.compute(batch):
+                self.take(left[partition], partition, made, batch, time.perf_counter() - started)
+                del left[partition]
+                started = time.perf_counter()
+        except Exception as error:
+            self.flush()
+            self._broken(left, error)
+        else:
+            self.flush()
+            for partition, entry in left.items():
+                self._failed(entry, partition, PlatformError("the function gave no value for this partition"))
+
+    def take(
+        self, entry: Entry, partition: str, made: Produced | Exception, batch: InputBatch, seconds: float
+    ) -> None:
+        """Store a value, or record why there is none."""
+        if isinstance(made, Produced):
+            self._commit(entry, partition, made, batch, seconds)
+        else:
+            self._failed(entry, partition, made)
+
+    def _broken(self, left: Mapping[str, Entry], error: Exception) -> None:
+        """The function broke off. One partition at a time tells whose fault it is."""
+        if len(left) > 1 and not isinstance(error, MemoryError):
+            for entry in left.values():
+                self.compute([entry])
+            return
+        for partition, entry in left.items():
+            self._failed(entry, partition, error)
+
+    def _leave_for_next_pass(self, entry: Entry, partition: str, reason: str) -> None:
+        """What a partition will be is not known in this pass, so what reads it waits for the next one."""
+        self.state.set(entry.key, None, pending=True)
+        self._say(self.outcome.interrupted, partition, reason)
+
+    def _failed(self, entry: Entry, partition: str, error: Exception) -> None:
+        if isinstance(error, DamagedObject | InputMoved):
+            self._leave_for_next_pass(entry, partition, str(error))
+            return
+        self.state.set(entry.key, self._head(partition))
+        self.outcome.stopped.add(entry.fingerprint)
+        reason = str(error) if isinstance(error, PlatformError) else f"{type(error).__name__}: {error}"
+        reason = f"{self._named(partition)}: {reason}"
+        if isinstance(error, (Refused, pl.exceptions.PolarsError, *DETERMINISTIC)):
+            self.lake.index.refuse(self.node.name, partition, entry.fingerprint, reason)
+            if not entry.accepted:
+                self.refused.append(entry)
+        self._say(self.outcome.failed, partition, reason)
+
+    def _commit(
+        self, entry: Entry, partition: str, made: Produced, batch: InputBatch, seconds: float
+    ) -> None:
+        inputs = batch.all_versions(partition)
+        code = self.workspace.project.code_versions[self.node.name]
+        record = {"inputs": inputs, "run_id": self.execution.request.run_id}
+        committed = self.lake.commit(
+            self.node.name,
+            partition,
+            entry.fingerprint,
+            made.table,
+            record,
+            code_version=code,
+            seconds=seconds,
+            quarantined=made.quarantined,
+        )
+        trace = committed.trace
+        if committed.created:
+            self.execution.cache.put(self.node.name, partition, trace.data_version, made.table)
+        metadata = dict(made.metadata)
+        if self.asset.publish is not None:
+            self.lake.index.add([trace])
+            metadata |= self._publish(trace, made.table)
+        self.state.set(entry.key, bytes.fromhex(trace.data_version))
+        self._queue(entry, trace, metadata, created=committed.created)
+
+    def _queue(self, entry: Entry, trace: Trace, metadata: Mapping[str, Any], *, created: bool) -> None:
+        if not created and self.asset.publish is not None:
+            table = self.lake.read(self.node.name, trace.partition, trace.data_version)
+            metadata = {**metadata, **self._publish(trace, table)}
+        self.pending.append((entry, trace, metadata, created))
+        expensive = created and trace.seconds > _FLUSH_S
+        late = time.monotonic() - self.flushed_at > _FLUSH_S
+        if expensive or late or len(self.pending) >= _FLUSH_PARTITIONS:
+            self.flush()
+
+    def _publish(self, trace: Trace, table: pl.DataFrame) -> Mapping[str, Any]:
+        assert self.asset.publish is not None
+        record = self.lake.record(self.node.name, trace.partition, trace.data_version)
+        if record is None:
+            raise DamagedObject(f"{self._named(trace.partition)}", "the value is not in the store any more")
+        return self.asset.publish(
+            Publication(self.node.name, trace.partition, table, record, self.lake.record)
+        )
+
+    def flush(self) -> None:
+        """Make the stored values current whose inputs have not moved since they were read."""
+        self.flushed_at = time.monotonic()
+        if not self.pending:
+            return
+        self.lake.index.add([trace for _, trace, _, created in self.pending if created])
+        with self.execution.heads.commit_section():
+            now = self.execution.heads.read([*self.inputs.parents, self.node.name])
+            for entry, trace, metadata, created in self.pending:
+                self._make_current(entry, trace, metadata, created, now)
+        self.pending.clear()
+
+    def _make_current(
+        self,
+        entry: Entry,
+        trace: Trace,
+        metadata: Mapping[str, Any],
+        created: bool,
+        now: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        partition = trace.partition
+        moved = self.inputs.moved(entry, now)
+        current = now.get(self.node.name, {}).get(partition)
+        if moved is None and current not in (self.heads.get(partition), trace.data_version):
+            moved = self._named(partition)
+        kind = self.outcome.computed if created else self.outcome.reused
+        if moved is not None:
+            kind.setdefault(self.node.name, []).append(partition)
+            self._leave_for_next_pass(entry, partition, f"{moved} moved while this was computed")
+            return
+        insisted = partition in self.execution.request.insist.get(self.node.name, ())
+        if current != trace.data_version or created or insisted:
+            why = cause_of(self.inputs, entry, partition, self.heads.get(partition), self.execution.heads)
+            about = provenance(self.inputs, entry, trace, cause=why, reused=not created)
+            self.execution.heads.emit(self.node.name, partition, trace.data_version, {**metadata, **about})
+        self.heads[partition] = trace.data_version
+        self.touched.add(partition)
+        kind.setdefault(self.node.name, []).append(partition)
+        self.execution.on_partition(self.node.name, partition, "computed" if created else "reused")
+
+    def _answer_for_fresh(self) -> None:
+        """Events for the partitions that a person asked for and that were up to date already."""
+        if not self.execution.request.insist.get(self.node.name):
+            return
+        with self.execution.heads.commit_section():
+            self._answer(self.execution.heads.read([self.node.name])[self.node.name])
+
+    def _answer(self, now: Mapping[str, str]) -> None:
+        failed = self.outcome.failed.get(self.node.name, {})
+        waiting = self.outcome.waiting.get(self.node.name, {})
+        interrupted = self.outcome.interrupted.get(self.node.name, {})
+        for partition in self.execution.request.insist.get(self.node.name, ()):
+            if partition in self.touched or partition in failed or partition in interrupted:
+                continue
+            key = ordinal(partition)
+            slot = self.state.slot(key)
+            if 0 <= slot < len(self.state) and self.state.pending[slot]:
+                self._say(self.outcome.interrupted, partition, "reads what this run did not bring up to date")
+                continue
+            version = self.state.get(key)
+            if version is not None and now.get(partition) != version.hex():
+                self._say(self.outcome.interrupted, partition, "another run has changed it meanwhile")
+                continue
+            if version is None:
+                if partition not in waiting:
+                    self._say(
+                        self.outcome.waiting, partition, waits_for(self.node, key, self.execution.states)
+                    )
+                continue
+            fingerprint = self.lake.index.find(self.node.name, partition, version.hex())[0]
+            trace = self.lake.index.trace(self.node.name, partition, fingerprint)
+            assert trace is not None
+            fresh = Entry(self.node.name, key, Action.REUSE, fingerprint, version.hex())
+            about = provenance(
+                self.inputs, fresh, trace, cause="fresh: nothing it reads has changed", reused=True
+            )
+            self.execution.heads.emit(self.node.name, partition, version.hex(), about)
+            self.outcome.reused.setdefault(self.node.name, []).append(partition)
+
+    def _head(self, partition: str) -> bytes | None:
+        version = self.heads.get(partition, ABSENT)
+        found = version != ABSENT and self.lake.index.find(self.node.name, partition, version)
+        return bytes.fromhex(version) if found else None
+
+    def _named(self, partition: str) -> str:
+        return f"{self.node.name} {partition}".strip()
+
+    def _say(self, where: dict[str, dict[str, str]], partition: str, reason: str) -> None:
+        where.setdefault(self.node.name, {})[partition] = reason
+        self.execution.log(f"{self._named(partition)}: {reason}")

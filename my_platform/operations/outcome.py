@@ -1,0 +1,83 @@
+"""What a run is asked for, what it did, and the heads that it reads and sets."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from my_platform.incremental.planner import Node
+
+
+class Heads(Protocol):
+    """Which data version each partition has now, as the orchestrator records it."""
+
+    def read(self, assets: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Data version by partition by asset; withdrawn partitions read ``absent``."""
+        ...
+
+    def made_by(self, asset: str, partition: str) -> str | None:
+        """The fingerprint of the head of a partition, where it is known."""
+        ...
+
+    def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:
+        """Make a data version the head of a partition."""
+        ...
+
+    def withdraw(self, asset: str, partition: str) -> None:
+        """Record that a partition has no head any more."""
+        ...
+
+    def commit_section(self) -> AbstractContextManager[None]:
+        """A section that one process at a time is in."""
+        ...
+
+
+@dataclass
+class Outcome:
+    """What a run did: partitions by asset, reasons by partition; ``stopped`` are fingerprints that failed."""
+
+    computed: dict[str, list[str]] = field(default_factory=dict)
+    reused: dict[str, list[str]] = field(default_factory=dict)
+    withdrawn: dict[str, list[str]] = field(default_factory=dict)
+    failed: dict[str, dict[str, str]] = field(default_factory=dict)
+    waiting: dict[str, dict[str, str]] = field(default_factory=dict)
+    interrupted: dict[str, dict[str, str]] = field(default_factory=dict)
+    stopped: set[str] = field(default_factory=set)
+
+    @property
+    def made_progress(self) -> bool:
+        return any((self.computed, self.reused, self.withdrawn, self.failed, self.interrupted))
+
+    def add(self, other: "Outcome") -> None:
+        self.stopped |= other.stopped
+        for mine, theirs in (
+            (self.computed, other.computed),
+            (self.reused, other.reused),
+            (self.withdrawn, other.withdrawn),
+        ):
+            for asset, keys in theirs.items():
+                mine.setdefault(asset, []).extend(keys)
+        for reasons, others in (
+            (self.failed, other.failed),
+            (self.waiting, other.waiting),
+            (self.interrupted, other.interrupted),
+        ):
+            for asset, found in others.items():
+                reasons.setdefault(asset, {}).update(found)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run is asked for.
+
+    Attributes:
+        assets: the assets to bring up to date, in any order.
+        allowed: the partitions that may change; None for all of the assets.
+        insist: partitions by asset that the caller wants an event for, also when they are fresh.
+        run_id: names the run in records.
+    """
+
+    assets: frozenset[str]
+    allowed: Callable[[Node, int], bool] | None = None
+    insist: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    run_id: str = ""

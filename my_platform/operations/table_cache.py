@@ -1,0 +1,42 @@
+"""Tables that a run has read or made, kept in memory for what reads them next."""
+
+from collections import OrderedDict
+
+import polars as pl
+
+from my_platform.storage.lake import Lake
+
+_CACHE_BYTES = 1 << 30
+
+
+class TableCache:
+    """Tables that were read or made in this run, least recently used first, up to a number of bytes."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self.tables: OrderedDict[tuple[str, str, str, tuple[str, ...] | None], pl.DataFrame] = OrderedDict()
+        self.bytes = 0.0
+
+    def get(self, asset: str, partition: str, version: str, columns: tuple[str, ...] | None) -> pl.DataFrame:
+        whole = self.tables.get((asset, partition, version, None))
+        if whole is not None:
+            self.tables.move_to_end((asset, partition, version, None))
+            return whole.select(columns) if columns is not None else whole
+        key = (asset, partition, version, columns)
+        table = self.tables.get(key)
+        if table is None:
+            table = self.lake.read(asset, partition, version, columns)
+            self._keep(key, table)
+        else:
+            self.tables.move_to_end(key)
+        return table
+
+    def put(self, asset: str, partition: str, version: str, table: pl.DataFrame) -> None:
+        self._keep((asset, partition, version, None), table)
+
+    def _keep(self, key: tuple[str, str, str, tuple[str, ...] | None], table: pl.DataFrame) -> None:
+        self.tables[key] = table
+        self.bytes += table.estimated_size()
+        while self.bytes > _CACHE_BYTES and len(self.tables) > 1:
+            _, gone = self.tables.popitem(last=False)
+            self.bytes -= gone.estimated_size()
