@@ -309,7 +309,7 @@ class AssetRun:
         self.execution.on_partition(self.node.name, partition, "computed" if created else "reused")
 
     def _answer_for_fresh(self) -> None:
-        """Events for the partitions that a person asked for and that were up to date already."""
+        """Events for the partitions that a person asked for and that this run has not made current."""
         if not self.execution.request.insist.get(self.node.name):
             return
         with self.execution.heads.commit_section():
@@ -319,8 +319,13 @@ class AssetRun:
         failed = self.outcome.failed.get(self.node.name, {})
         waiting = self.outcome.waiting.get(self.node.name, {})
         interrupted = self.outcome.interrupted.get(self.node.name, {})
+        awaited = self.node.name in self.execution.request.awaited
         for partition in self.execution.request.insist.get(self.node.name, ()):
-            if partition in self.touched or partition in failed or partition in interrupted:
+            if partition in self.touched or partition in interrupted:
+                continue
+            if partition in failed:
+                if awaited:
+                    self._stand_in(partition, now.get(partition, ABSENT), failed[partition])
                 continue
             key = ordinal(partition)
             slot = self.state.slot(key)
@@ -336,6 +341,8 @@ class AssetRun:
                     self._say(
                         self.outcome.waiting, partition, waits_for(self.node, key, self.execution.states)
                     )
+                if awaited:
+                    self._stand_in(partition, ABSENT, self.outcome.waiting[self.node.name][partition])
                 continue
             fingerprint = self.lake.index.find(self.node.name, partition, version.hex())[0]
             trace = self.lake.index.trace(self.node.name, partition, fingerprint)
@@ -346,6 +353,12 @@ class AssetRun:
             )
             self.execution.heads.emit(self.node.name, partition, version.hex(), about)
             self.outcome.reused.setdefault(self.node.name, []).append(partition)
+
+    def _stand_in(self, partition: str, version: str, reason: str) -> None:
+        """An event that leaves the head as it is, for a partition that could not be computed."""
+        made_by = self.execution.heads.made_by(self.node.name, partition) if version != ABSENT else None
+        about = {"not computed": reason, **({"fingerprint": made_by} if made_by else {})}
+        self.execution.heads.emit(self.node.name, partition, version, about)
 
     def _head(self, partition: str) -> bytes | None:
         version = self.heads.get(partition, ABSENT)

@@ -23,6 +23,7 @@ from my_platform.operations.outcome import Outcome, Request
 from my_platform.operations.platform import LANDED, Project, Workspace
 
 _WEDNESDAY = 3
+_BACKFILL_TAG = "dagster/backfill"
 _RANK = {Grain.ONCE: 0, Grain.DAY: 1, Grain.WEEK: 2}
 _NODE = {Grain.ONCE: "unpartitioned", Grain.DAY: "daily", Grain.WEEK: "weekly"}
 
@@ -120,7 +121,11 @@ def _execute(
         events.append(event)
 
     heads = open_for_run(context.op_execution_context, workspace, place, record)
-    outcome = Execution(workspace, heads, _asked(context, names, grain), log=context.log.info).run()
+    asked = _asked(context, workspace.project, names, grain)
+    outcome = Execution(workspace, heads, asked, log=context.log.info).run()
+    # What waits in these has an event that says so, and does not keep the backfill from going on.
+    for name in asked.awaited:
+        outcome.waiting.pop(name, None)
     fail_on_problems(outcome, waiting=True)
     yield from _outputs(context, workspace.project, names, events, several=len(_keys(context, grain)) > 1)
 
@@ -181,7 +186,9 @@ def fail_on_problems(outcome: Outcome, *, waiting: bool) -> None:
         )
 
 
-def _asked(context: dg.AssetExecutionContext, names: frozenset[str], grain: Grain) -> Request:
+def _asked(
+    context: dg.AssetExecutionContext, project: Project, names: frozenset[str], grain: Grain
+) -> Request:
     """What a run from the UI, a backfill or a sensor asks for: its assets at its partitions."""
     keys = _keys(context, grain)
     numbers = frozenset(ordinal(key) for key in keys)
@@ -189,8 +196,19 @@ def _asked(context: dg.AssetExecutionContext, names: frozenset[str], grain: Grai
         names,
         lambda node, key: node.name in names and key in numbers,
         dict.fromkeys(names, keys),
+        _awaited(context, project, names),
         context.run.run_id,
     )
+
+
+def _awaited(context: dg.AssetExecutionContext, project: Project, names: frozenset[str]) -> frozenset[str]:
+    """The assets of a run that other runs of the same backfill read, directly or not."""
+    backfill_id = context.run.tags.get(_BACKFILL_TAG)
+    backfill = context.instance.get_backfill(backfill_id) if backfill_id else None
+    if backfill is None or not backfill.asset_selection:
+        return frozenset()
+    others = {key.to_user_string() for key in backfill.asset_selection} - names
+    return names & project.ancestors(sorted(others & project.assets.keys()))
 
 
 def _keys(context: dg.AssetExecutionContext, grain: Grain) -> list[str]:

@@ -74,10 +74,13 @@ class Request:
         assets: the assets to bring up to date, in any order.
         allowed: the partitions that may change; None for all of the assets.
         insist: partitions by asset that the caller wants an event for, also when they are fresh.
+        awaited: the assets among them whose events other runs wait for, also for partitions that this run
+            cannot compute: a backfill requests nothing behind a partition without an event.
         run_id: names the run in records.
     """
 
     assets: frozenset[str]
     allowed: Callable[[Node, int], bool] | None = None
     insist: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    awaited: frozenset[str] = frozenset()
     run_id: str = ""

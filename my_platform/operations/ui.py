@@ -46,7 +46,8 @@ def serve(settings: Settings, port: int) -> int:
     """
     prepare_home(settings)
     prepare_domains(settings)
-    for name in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell starts what runs in the background with it ignored, and Dagster would inherit that.
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _interrupt)
     with _only_one(settings):
         _check_port(port)
