@@ -292,6 +292,11 @@ def test_bad_rows_are_quarantined_with_their_reason_and_healed_by_a_corrected_fi
     assert versions(copy) == before
 
 
+def test_assets_are_selected_by_their_names(copy: Path) -> None:
+    said = call("--home", copy, "refresh", "--select", "terminal_risk, validated/transactions", "--json")
+    assert (said.code, said.json["computed"], said.error) == (0, {}, "")
+
+
 def test_a_damaged_value_is_named_and_computed_again(copy: Path) -> None:
     before = versions(copy)
     (file,) = (copy / "lake" / "validated" / "transactions" / "2024-02-01").glob("*.parquet")

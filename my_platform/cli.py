@@ -126,7 +126,10 @@ def import_handbook(
 @app.command()
 def refresh(
     select: Annotated[
-        str | None, typer.Option(help="Only these assets, as a Dagster asset selection.")
+        str | None,
+        typer.Option(
+            help="Only these assets: names with commas between them, or a Dagster selection such as group:features."
+        ),
     ] = None,
     first: Annotated[
         str | None, typer.Option("--from", help="Only partitions from this day on, YYYY-MM-DD.")
@@ -450,7 +453,8 @@ def _show_refresh(report: dict[str, Any]) -> None:
         _table(["asset", "computed", "reused", "withdrawn", "failed"], rows)
     else:
         typer.echo("everything is up to date")
-    typer.echo(f"{report['runs']} runs, {report['seconds']:.1f} s")
+    runs = report["runs"]
+    typer.echo(f"{runs} run{'' if runs == 1 else 's'}, {report['seconds']:.1f} s")
     for reasons in report["failed"].values():
         for reason in reasons.values():
             _complain(reason)

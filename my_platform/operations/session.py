@@ -1,5 +1,6 @@
 """One command's view of a home: the workspace, the Dagster instance and the job over all assets."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -124,10 +125,20 @@ class Session:
         return found
 
     def _selected(self, select: str) -> set[str]:
-        known = f"There are {', '.join(sorted(self.workspace.project.assets))}"
+        """The assets of a list of names, or of a selection in Dagster's words."""
+        names = {name.strip() for name in select.split(",")}
+        if names <= self.workspace.project.assets.keys():
+            return names
+        known = (
+            "Give names with commas between them, or a selection such as group:features or +key:predictions. "
+            f"There are {', '.join(sorted(self.workspace.project.assets))}"
+        )
         try:
-            selection = dg.AssetSelection.from_string(select)
-            keys = selection.resolve(self.definitions.resolve_asset_graph())
+            with warnings.catch_warnings():
+                # Groups in a selection are marked so, and have been for years.
+                warnings.simplefilter("ignore", dg.BetaWarning)
+                selection = dg.AssetSelection.from_string(select)
+                keys = selection.resolve(self.definitions.resolve_asset_graph())
         except Exception as error:
             raise PlatformError(f"--select {select}: {str(error).splitlines()[0]} {known}") from error
         if not keys:
