@@ -43,7 +43,9 @@ ui: $(PREPARED) ## start the Dagster UI with its daemon
 test: $(PREPARED) ## run the tests
 	@$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
-test-slow: $(PREPARED) ## run the tests that take longer
+test-slow: $(PREPARED) ## run the tests that take longer, with a real S3 server and browser where root can install them
+	@$(call optional_package,radosgw,ceph-mon ceph-mgr ceph-osd radosgw ceph-common,the S3 server of the storage tests)
+	@$(call optional_package,chromium,chromium,the browser of the tests of the UI)
 	@$(PY) -m pytest -n 2 --dist loadscope -m 'slow and not gpu' $(ARGS) || { \
 		code=$$?; [ $$code -eq 5 ] || exit $$code; echo "There are no slow tests."; }
 
@@ -95,6 +97,14 @@ $(PYTHON) -c '$(1)' 2>/dev/null || [ "$$(uname)" != Linux ] || \
 		echo "The system package $(2) is missing, $(3)."; \
 		echo "Install it (sudo apt-get install $(2)) and run make again."; exit 1; \
 	fi
+endef
+
+# One that some tests use: installed where that can be done; without it they say that it is missing.
+define optional_package
+command -v $(1) >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	echo "Installing $(3) ..." && timeout 120 apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive timeout 480 apt-get install -y -qq --no-install-recommends $(2) >/dev/null 2>&1; } || \
+	echo "$(1) is missing, $(3); tests that need it are skipped."
 endef
 
 $(PY):

@@ -29,8 +29,6 @@ from my_platform.domains.fraud.landing_files import reports_path, transactions_p
 from my_platform.domains.fraud.parameters import TRAINING_WINDOW_DAYS
 from my_platform.domains.fraud.simulator import land_late_labels
 
-pytestmark = pytest.mark.slow
-
 ROUNDS = 5
 MONTH = (-30, 0)
 WHOLE = None

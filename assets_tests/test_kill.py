@@ -30,8 +30,6 @@ from my_platform.domains.fraud.simulator import land_correction
 from my_platform.learning.tracking import Tracker
 from my_platform.storage.sealed import check_seal
 
-pytestmark = pytest.mark.slow
-
 ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 KILLS_A_HOME = 5
 # Ten homes of five kills each.
@@ -191,6 +189,7 @@ def test_an_update_that_is_killed_goes_on_where_it_was(clean: Clean, corrected: 
         assert set(stored.values()) == {1}
 
 
+@pytest.mark.slow
 def test_two_refreshes_at_once_compute_each_partition_once(clean: Clean) -> None:
     with folder_in_memory() as folder:
         home = folder / "home"
