@@ -436,6 +436,21 @@ def test_loading_the_definitions_imports_nothing_heavy(home: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_dagsters_own_checks_find_nothing_to_say(folder: Path) -> None:
+    checkout = homes.copied_checkout(folder / "checkout")
+    for name in ("workspace.yaml", "pyproject.toml"):
+        shutil.copy(homes.CHECKOUT / name, checkout / name)
+    (checkout / ".venv").symlink_to(Path(sys.prefix))
+    for command in (["dg", "check", "defs"], ["dagster", "asset", "list", "-m", "my_platform.definitions"]):
+        done = subprocess.run(
+            [str(homes.COMMAND.with_name(command[0])), *command[1:]],
+            cwd=checkout, env=environment(HOME=folder / "checked"), capture_output=True, text=True,
+            timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Warning" not in done.stdout + done.stderr
+
+
 def test_importing_the_definitions_touches_no_home(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", "import my_platform.definitions, my_platform.cli"],
