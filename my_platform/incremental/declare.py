@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import polars as pl
 
 from my_platform.errors import PlatformError, Refused
+from my_platform.incremental.checks import Check, CheckResult
 from my_platform.incremental.sources import keep_sources
 
 EPOCH = date(1970, 1, 1).toordinal()
@@ -99,11 +100,13 @@ class Produced:
         table: the value.
         quarantined: rows that a contract turned away, with the reason; stored beside the value.
         metadata: plain values for the Dagster UI.
+        checks: how the value answers the checks of its asset; stored beside the value.
     """
 
     table: pl.DataFrame
     quarantined: pl.DataFrame | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    checks: Sequence[CheckResult] = ()
 
 
 class Batch(Protocol):
@@ -179,6 +182,7 @@ class Asset:
             cheaper than one after the other. They must not read each other.
         publish: called after a value was stored and before it becomes current, to show it outside of the lake;
             may be called again for the same value, and must then change nothing. Gives metadata.
+        checks: what each partition is asked; its function gives the answers in ``Produced`` or ``Refused``.
     """
 
     name: str
@@ -196,6 +200,7 @@ class Asset:
     source: str | None = None
     together: tuple[str, ComputeTogether] | None = None
     publish: Callable[[Publication], Mapping[str, Any]] | None = None
+    checks: tuple[Check, ...] = ()
 
     def __post_init__(self) -> None:
         keep_sources()

@@ -16,8 +16,9 @@ from typing import Any
 import dagster as dg
 
 from my_platform.incremental.declare import Asset, Grain, Read, ordinal, week_start
+from my_platform.operations.check_results import tell_again
 from my_platform.operations.execution import Execution
-from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, asset_key, wrong_instance
+from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, Step, asset_key, wrong_instance
 from my_platform.operations.orphans import tag_process
 from my_platform.operations.outcome import Outcome, Request
 from my_platform.operations.platform import LANDED, Project, Workspace
@@ -98,6 +99,7 @@ def _node(
     @dg.multi_asset(
         name=name,
         specs=[_spec(project, project.assets[n], partitions, spans) for n in names],
+        check_specs=[spec for n in names for spec in _check_specs(project.assets[n], partitions)],
         can_subset=True,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
@@ -113,6 +115,13 @@ def _execute(
     context: dg.AssetExecutionContext, workspace: Workspace, grain: Grain, place: Place
 ) -> Iterator["dg.MaterializeResult[Any]"]:
     names = frozenset(key.to_user_string() for key in context.selected_asset_keys)
+    checked = {
+        asset.name
+        for asset in workspace.project.assets.values()
+        for check in asset.checks
+        if dg.AssetCheckKey(asset_key(check.about or asset.name), check.name)
+        in context.selected_asset_check_keys
+    }
     events: list[dg.AssetMaterialization] = []
 
     def record(event: dg.AssetMaterialization) -> None:
@@ -120,18 +129,24 @@ def _execute(
         events.append(event)
 
     heads = open_for_run(context.op_execution_context, workspace, place, record)
+    tell_again(workspace, heads, sorted(checked - names), _keys(context, grain))
     outcome = Execution(workspace, heads, _asked(context, names, grain), log=context.log.info).run()
     fail_on_problems(outcome, waiting=True)
     yield from _outputs(context, workspace.project, names, events, several=len(_keys(context, grain)) > 1)
+    for name in names:
+        heads.judge_again(name)
 
 
 def open_for_run(
     context: dg.OpExecutionContext,
     workspace: Workspace,
     place: Place,
-    record: Callable[[dg.AssetMaterialization], None],
+    record: Callable[[dg.AssetMaterialization], None] | None = None,
 ) -> DagsterHeads:
     """The heads that a run reads and sets, after the run was found to be on the home's instance.
+
+    Args:
+        record: how an event is written, if not as the step's own.
 
     Raises:
         dg.Failure: the run is on another instance, which knows nothing of what is current.
@@ -141,7 +156,8 @@ def open_for_run(
         raise dg.Failure(reason, allow_retries=False)
     tag_process(context.instance, context.run_id)
     project = workspace.project
-    return DagsterHeads(context.instance, project.assets, project.code_versions, place.lock, record)
+    step = Step(context.run_id, context.job_name, str(context.op_handle), record or context.log_event)
+    return DagsterHeads(context.instance, project.assets, project.code_versions, place.lock, step)
 
 
 def _outputs(
@@ -236,6 +252,21 @@ def _spec(
         metadata=metadata,
         skippable=True,
     )
+
+
+def _check_specs(asset: Asset, partitions: dg.PartitionsDefinition | None) -> list[dg.AssetCheckSpec]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return [
+            dg.AssetCheckSpec(
+                check.name,
+                asset=asset_key(check.about or asset.name),
+                description=check.description or None,
+                metadata={"severity": check.severity, **check.metadata},
+                partitions_def=partitions,
+            )
+            for check in asset.checks
+        ]
 
 
 def _spans(project: Project, names: Sequence[str]) -> dict[str, tuple[int, int]]:

@@ -33,7 +33,7 @@ def refresh_job(workspace: Workspace, place: Place) -> dg.JobDefinition:
     @dg.op(name="compute_what_is_owed", description="Computes exactly the partitions that are owed.")
     def compute_what_is_owed(context: dg.OpExecutionContext, config: RefreshConfig) -> None:
         order = _order.get()
-        heads = open_for_run(context, workspace, place, context.log_event)
+        heads = open_for_run(context, workspace, place)
         if order is None:
             if config.retry:
                 workspace.lake.index.forget_refusals()

@@ -11,6 +11,7 @@ import dagster as dg
 
 from my_platform.incremental.declare import Grain
 from my_platform.incremental.planner import Action, Entry, window_keys
+from my_platform.operations.check_results import settle_disputed
 from my_platform.operations.heads import DagsterHeads, asset_key, wrong_instance
 from my_platform.operations.jobs import JOB
 from my_platform.operations.orphans import end_orphans
@@ -96,6 +97,7 @@ def owed_sensor(
         planned = look_ahead(workspace, found)
         if any(entry.action is Action.WITHDRAW for entry in planned.entries):
             planned = withdraw_gone(workspace, found)
+        settle_disputed(workspace, found, planned.entries)
         project = workspace.project
         stale = stale_now(project, planned)
         spans = _under_way(context.instance, project, jobs)
