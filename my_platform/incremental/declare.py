@@ -154,6 +154,10 @@ class Column:
     description: str = ""
 
 
+ColumnLineage = Mapping[str, tuple[tuple[str, str], ...]]
+"""By column: the columns that it is made of, each with its asset in front."""
+
+
 @dataclass(frozen=True)
 class Publication:
     """A stored value that is shown outside of the lake: as a report, or in a registry.
@@ -183,6 +187,8 @@ class Asset:
         publish: called after a value was stored and before it becomes current, to show it outside of the lake;
             may be called again for the same value, and must then change nothing. Gives metadata.
         checks: what each partition is asked; its function gives the answers in ``Produced`` or ``Refused``.
+        lineage: by column, the columns that it is made of, each with its asset in front.
+        shown: plain values for the catalogue, by name.
     """
 
     name: str
@@ -201,6 +207,8 @@ class Asset:
     together: tuple[str, ComputeTogether] | None = None
     publish: Callable[[Publication], Mapping[str, Any]] | None = None
     checks: tuple[Check, ...] = ()
+    lineage: ColumnLineage = field(default_factory=dict)
+    shown: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         keep_sources()

@@ -234,9 +234,11 @@ def _spec(
     columns = [
         dg.TableColumn(name, str(column.type), column.description) for name, column in asset.columns.items()
     ]
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = dict(asset.shown)
     if columns:
         metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
+    if asset.lineage:
+        metadata["dagster/column_lineage"] = _column_lineage(project, asset)
     for name, read in asset.reads.items():
         metadata[f"reads {name}"] = _in_words(read, project)
     return dg.AssetSpec(
@@ -251,6 +253,19 @@ def _spec(
         partitions_def=partitions,
         metadata=metadata,
         skippable=True,
+    )
+
+
+def _column_lineage(project: Project, asset: Asset) -> dg.TableColumnLineage:
+    return dg.TableColumnLineage(
+        {
+            column: [
+                dg.TableColumnDep(asset_key(name), made_of)
+                for name, made_of in asset.lineage.get(column, ())
+                if name in project.assets
+            ]
+            for column in asset.columns
+        }
     )
 
 
