@@ -20,7 +20,9 @@ class Given:
     def files(self, read: str, key: str) -> dict[str, str]:
         days = sorted(self.given[read])
         at, window = days.index(key), self.asset.reads[read]
-        return {day: str(self.given[read][day]) for day in days[max(at + window.first, 0) : at + window.last + 1]}
+        return {
+            day: str(self.given[read][day]) for day in days[max(at + window.first, 0) : at + window.last + 1]
+        }
 
 
 @pytest.fixture

@@ -83,7 +83,9 @@ def test_it_is_read_without_dbt_or_dagster(project: Any, shown: dict[str, Shown]
         "print(sorted({'dagster', 'dagster_dbt', 'dbt', 'sqlglot'} & set(sys.modules)))"
     )
     folders = [str(project.folder), str(project.target)]
-    done = subprocess.run([sys.executable, "-c", script, *folders], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *folders], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "[]\n"
 
 

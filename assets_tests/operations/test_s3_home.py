@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from assets_tests.homes import land, small
 from assets_tests.operations import shop
 from my_platform.operations import session
 
@@ -91,3 +92,20 @@ def test_a_damaged_object_on_s3_is_noticed_and_computed_again(tmp_path: Path, bu
 
         assert report["computed"] == {"validated/orders": [str(DAY)]}
         assert opened.versions() == before
+
+
+def test_marts_over_a_lake_in_a_bucket_are_those_over_a_folder(tmp_path: Path, bucket: Any) -> None:
+    found = []
+    for place in ("home", "s3://home/lake"):
+        home = tmp_path / place.partition(":")[0]
+        land(home / "landing", 9, customers=40, terminals=80)
+        lake = {"lake_url": place} if "://" in place else {}
+        with session.opened(small(home, **lake)) as opened:
+            opened.refresh(select="+group:marts")
+            found.append(
+                {name: keys for name, keys in opened.versions().items() if name.startswith("marts/")}
+            )
+
+    on_disk, in_bucket = found
+    assert sum(map(len, on_disk.values())) == 9 + 2 + 2
+    assert in_bucket == on_disk

@@ -134,7 +134,7 @@ class Batch(Protocol):
         ...
 
     def files(self, read: str, key: str) -> Mapping[str, str]:
-        """Local paths or URLs of the stored tables, checked, by partition key."""
+        """Local paths of the stored tables, checked, by partition key; they are there as long as the run."""
         ...
 
 
