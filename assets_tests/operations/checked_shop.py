@@ -1,4 +1,4 @@
-"""The shop with checks: on days that a week reads, and on that week."""
+"""The shop with checks on days, which analysts may see, and on the week that reads them."""
 
 import polars as pl
 
@@ -24,6 +24,7 @@ def assets(given: Settings) -> list[Asset]:
 @table(
     "takings",
     reads={"orders": same("validated/orders")},
+    table_for_analysts="takings",
     checks=(Check("believable", "at most MOST cents"), Check("quiet", "at most SOME cents", "warn")),
 )
 def takings(orders: pl.LazyFrame) -> Produced:

@@ -189,6 +189,7 @@ class Asset:
         checks: what each partition is asked; its function gives the answers in ``Produced`` or ``Refused``.
         lineage: by column, the columns that it is made of, each with its asset in front.
         shown: plain values for the catalogue, by name.
+        table_for_analysts: its name in the database that analysts open; none where it is not for them.
     """
 
     name: str
@@ -209,6 +210,7 @@ class Asset:
     checks: tuple[Check, ...] = ()
     lineage: ColumnLineage = field(default_factory=dict)
     shown: Mapping[str, Any] = field(default_factory=dict)
+    table_for_analysts: str = ""
 
     def __post_init__(self) -> None:
         keep_sources()

@@ -92,6 +92,7 @@ def mart_assets(
             checks=found.checks,
             lineage=found.lineage,
             shown=found.metadata,
+            table_for_analysts=mart.name,
             **{"group": GROUP, "kinds": ("dbt", "duckdb"), **found.about, **catalogue},
         )
 

@@ -15,7 +15,9 @@ from typing import Any
 
 import dagster as dg
 
+from my_platform.errors import PlatformError
 from my_platform.incremental.declare import Asset, Grain, Read, ordinal, week_start
+from my_platform.operations.analysts import keep_current
 from my_platform.operations.check_results import tell_again
 from my_platform.operations.execution import Execution
 from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, Step, asset_key, wrong_instance
@@ -61,10 +63,12 @@ class Place:
     Attributes:
         lock: a file that is locked while heads are compared and set.
         dagster_home: the only instance that runs may be on; None for any.
+        analysts_database: the database that is kept current; None for none.
     """
 
     lock: Path
     dagster_home: Path | None = None
+    analysts_database: Path | None = None
 
 
 def build_assets(workspace: Workspace, span: Span, place: Place) -> list[dg.AssetsDefinition]:
@@ -131,6 +135,7 @@ def _execute(
     heads = open_for_run(context.op_execution_context, workspace, place, record)
     tell_again(workspace, heads, sorted(checked - names), _keys(context, grain))
     outcome = Execution(workspace, heads, _asked(context, names, grain), log=context.log.info).run()
+    serve_analysts(context.op_execution_context, workspace, heads, place)
     fail_on_problems(outcome, waiting=True)
     yield from _outputs(context, workspace.project, names, events, several=len(_keys(context, grain)) > 1)
     for name in names:
@@ -158,6 +163,18 @@ def open_for_run(
     project = workspace.project
     step = Step(context.run_id, context.job_name, str(context.op_handle), record or context.log_event)
     return DagsterHeads(context.instance, project.assets, project.code_versions, place.lock, step)
+
+
+def serve_analysts(
+    context: dg.OpExecutionContext, workspace: Workspace, heads: DagsterHeads, place: Place
+) -> None:
+    """Bring the analysts' database to what the run has made; what hinders it is logged, and tried again."""
+    if place.analysts_database is None:
+        return
+    try:
+        keep_current(workspace, heads, place.analysts_database)
+    except PlatformError as error:
+        context.log.warning(f"{place.analysts_database} stays as it was: {error}")
 
 
 def _outputs(

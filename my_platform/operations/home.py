@@ -10,7 +10,7 @@ import dagster as dg
 
 from my_platform.errors import HomeError, PlatformError
 from my_platform.incremental.declare import Asset, Grain, day_key
-from my_platform.operations.assets import Span
+from my_platform.operations.assets import Place, Span
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.platform import Project, Workspace
 from my_platform.settings import CHECKOUT, Settings
@@ -108,6 +108,11 @@ def open_heads(settings: Settings, workspace: Workspace, instance: dg.DagsterIns
 
 def commit_lock(settings: Settings) -> Path:
     return settings.dagster_home / "commit.lock"
+
+
+def place_of(settings: Settings) -> Place:
+    """Where runs on a home may happen."""
+    return Place(commit_lock(settings), settings.dagster_home, settings.analysts_database)
 
 
 def data_span(settings: Settings, workspace: Workspace) -> Span:

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from my_platform.errors import PlatformError
-from my_platform.operations.assets import Place, fail_on_problems, open_for_run
+from my_platform.operations.assets import Place, fail_on_problems, open_for_run, serve_analysts
 from my_platform.operations.orphans import this_process
 from my_platform.operations.platform import Workspace
 from my_platform.operations.refresh import Order, bring_up_to_date
@@ -53,6 +53,7 @@ def refresh_job(workspace: Workspace, place: Place) -> dg.JobDefinition:
             on_partition=order.on_partition if order else None,
             log=context.log.info,
         )
+        serve_analysts(context, workspace, heads, place)
         if order is not None:
             order.outcome.add(outcome)
         fail_on_problems(outcome, waiting=False)
