@@ -127,7 +127,7 @@ def _compiled(project_dir: Path, target_dir: Path, marts: Sequence[Mart]) -> dic
         result = call_dbt(
             [
                 *("compile", "--no-populate-cache", "--log-level-file", "none"),
-                *("--partial-parse-file-path", str(target_dir / PARSED)),
+                *("--partial-parse-file-path", str((target_dir / PARSED).absolute())),
             ],
             project=project,
             target=made,

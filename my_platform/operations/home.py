@@ -78,6 +78,22 @@ def prepare_domains(settings: Settings) -> None:
             prepare()
 
 
+def document_domains(settings: Settings) -> list[Path]:
+    """Have the domains document their marts in the reports folder; the pages to open.
+
+    Raises:
+        PlatformError: no domain has any.
+    """
+    pages = []
+    for name in settings.domains:
+        document = getattr(_domain(name), "document", None)
+        if document is not None:
+            pages.append(document(settings.reports / name.rpartition(".")[2] / "dbt"))
+    if not pages:
+        raise PlatformError(f"none of {', '.join(settings.domains)} has a function `document(folder)`")
+    return pages
+
+
 def _domain(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)

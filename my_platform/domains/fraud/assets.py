@@ -1,5 +1,7 @@
 """The assets of card fraud, from landed files to evaluation reports."""
 
+from pathlib import Path
+
 from my_platform.domains.fraud import contracts, parameters
 from my_platform.domains.fraud.features import customer_spending, terminal_risk
 from my_platform.domains.fraud.labels import labelled_transactions
@@ -9,6 +11,7 @@ from my_platform.features.assets import feature_asset
 from my_platform.incremental.declare import Asset, Grain
 from my_platform.learning.tracking import Tracker
 from my_platform.marts.assets import mart_assets
+from my_platform.marts.docs import write_docs
 from my_platform.marts.manifest import load_marts
 from my_platform.marts.prepare import current_catalogue, current_manifest, ensure_catalogue
 from my_platform.quality.contracts import Contract
@@ -22,6 +25,11 @@ DBT_TARGET = DBT_PROJECT / "target"
 def prepare() -> None:
     """Have dbt parse the marts if their files have changed."""
     ensure_catalogue(DBT_PROJECT, DBT_TARGET)
+
+
+def document(folder: Path) -> Path:
+    """Have dbt document the marts; the page to open."""
+    return write_docs(DBT_PROJECT, DBT_TARGET, folder)
 
 
 def assets(settings: Settings) -> list[Asset]:
