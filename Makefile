@@ -26,7 +26,7 @@ export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo ui test test-slow gpu-check bench lint format lock clean
+.PHONY: help setup demo ui dbt-docs test test-slow gpu-check bench lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ demo: $(PREPARED) ## run the example from raw tables to a promoted model
 
 ui: $(PREPARED) ## start the Dagster UI with its daemon
 	@$(PLATFORM) ui $(ARGS)
+
+dbt-docs: $(PREPARED) ## write dbt's documentation of the marts and say where it is
+	@$(PLATFORM) dbt-docs $(ARGS)
 
 test: $(PREPARED) ## run the tests
 	@$(PY) -m pytest -n 2 --dist loadscope $(ARGS)

@@ -106,6 +106,16 @@ def test_each_command_of_the_pages_is_one(command: str, home: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_the_example_of_an_analyst_works_as_written(home: Path) -> None:
+    ((_, script),) = blocks(CHECKOUT / "docs" / "marts.md", "python")
+
+    done = run([sys.executable, "-c", script.replace("HOME", str(home / "home"))], home)
+
+    assert done.returncode == 0, done.stderr
+    assert "amount_cents" in done.stdout
+    assert "daily_volume_by_segment" in done.stdout
+
+
 def test_each_link_of_the_pages_leads_somewhere() -> None:
     missing = [
         f"{page.name}: {target}"

@@ -309,6 +309,20 @@ def prepare() -> None:
     prepare_domains(settings)
 
 
+@app.command("dbt-docs")
+def dbt_docs(as_json: Json = False) -> None:
+    """Write dbt's documentation of the marts into the reports folder, and say where it is."""
+    from my_platform.operations.home import document_domains, prepare_home
+
+    settings = _settings()
+    prepare_home(settings)
+    pages = [str(page) for page in document_domains(settings)]
+    if as_json:
+        _print_json({"pages": pages})
+    else:
+        typer.echo("\n".join(pages))
+
+
 @app.command()
 def demo(
     days: Annotated[int, typer.Option(min=42, help="Days to simulate.")] = 120,

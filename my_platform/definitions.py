@@ -1,10 +1,12 @@
 """What Dagster loads: the assets of the domains that the settings name, on the home of the settings."""
 
+from dataclasses import replace
+
 import dagster as dg
 
 from my_platform.incremental.declare import Grain
-from my_platform.operations.assets import Place, build_assets, partitions_of
-from my_platform.operations.home import commit_lock, data_span, open_heads, open_workspace, prepare_home
+from my_platform.operations.assets import build_assets, partitions_of
+from my_platform.operations.home import data_span, open_heads, open_workspace, place_of, prepare_home
 from my_platform.operations.jobs import refresh_job
 from my_platform.operations.platform import Workspace
 from my_platform.operations.sensors import grain_jobs, owed_sensor
@@ -23,7 +25,9 @@ def build_definitions(
     prepare_home(settings)
     workspace = workspace or open_workspace(settings)
     span = data_span(settings, workspace)
-    place = Place(commit_lock(settings), None if any_instance else settings.dagster_home)
+    place = place_of(settings)
+    if any_instance:
+        place = replace(place, dagster_home=None)
     assets = build_assets(workspace, span, place)
     jobs, refresh = grain_jobs(workspace.project), refresh_job(workspace, place)
     sensor = owed_sensor(
@@ -34,6 +38,7 @@ def build_definitions(
         {grain: partitions_of(grain, span) for grain in Grain},
         dagster_home=place.dagster_home,
         interval_s=settings.sensor_interval_s,
+        analysts_database=place.analysts_database,
     )
     return dg.Definitions(
         assets=assets,

@@ -1,5 +1,11 @@
 """The platform's own errors. Each says what was expected, what was found, and what to do."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from my_platform.incremental.checks import CheckResult
+
 
 class PlatformError(Exception):
     """Base of all errors that the platform raises on purpose; its text is meant for the user."""
@@ -10,7 +16,14 @@ class Refused(PlatformError):
 
     A refusal is recorded for the fingerprint it was met with. It is reported on every refresh and is not
     run again until an input, the code or a parameter changes, or ``refresh --retry`` asks for it.
+
+    Args:
+        checks: how the value that was turned away answered the checks of its asset.
     """
+
+    def __init__(self, message: str, checks: Sequence["CheckResult"] = ()) -> None:
+        super().__init__(message)
+        self.checks = tuple(checks)
 
 
 class DamagedObject(PlatformError):

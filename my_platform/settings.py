@@ -89,6 +89,10 @@ class Settings(BaseSettings):
         return self.home / "mlflow"
 
     @property
+    def analysts_database(self) -> Path:
+        return self.home / "analytics" / "analytics.duckdb"
+
+    @property
     def reports(self) -> Path:
         return self.home / "reports"
 

@@ -7,9 +7,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from my_platform.operations.event_log import OpenSqliteEventLogStorage
+from my_platform.operations.event_log import (
+    OpenSqliteEventLogStorage,
+    about_materialization,
+    evaluation_entry,
+)
 from my_platform.operations.home import open_instance, prepare_home
 from my_platform.settings import Settings
 
@@ -23,6 +28,44 @@ def three_days() -> None:
     def record(context: dg.OpExecutionContext) -> None:
         for day in ("2018-04-01", "2018-04-02", "2018-04-03"):
             context.log_event(dg.AssetMaterialization(KEY, partition=day, tags={VERSION: f"v {day}"}))
+
+    record()
+
+
+EVALUATIONS = [
+    dg.AssetCheckEvaluation(
+        KEY,
+        check,
+        passed,
+        {"rows": 3},
+        about_materialization(7, "run", 1.0),
+        dg.AssetCheckSeverity.WARN,
+        partition=partition,
+    )
+    for check, passed in (("complete", True), ("unique", False))
+    for partition in (None, "2018-04-01", "2018-04-02")
+]
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def one_by_one() -> None:
+    @dg.op
+    def record(context: dg.OpExecutionContext) -> None:
+        for evaluation in EVALUATIONS:
+            context.log_event(evaluation)
+
+    record()
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def together() -> None:
+    @dg.op
+    def record(context: dg.OpExecutionContext) -> None:
+        step = context.run_id, context.job_name, str(context.op_handle)
+        for _ in range(2):
+            context.instance.event_log_storage.store_event_batch(
+                [evaluation_entry(evaluation, *step) for evaluation in EVALUATIONS]
+            )
 
     record()
 
@@ -78,6 +121,38 @@ def test_whoever_watches_a_run_hears_of_each_event(instance: dg.DagsterInstance)
         instance.report_engine_event("begun", job_name="three_days", run_id=run_id)
 
         assert heard.wait(timeout=20)
+
+
+def test_check_evaluations_that_are_written_together_are_those_that_dagster_writes(
+    instance: dg.DagsterInstance,
+) -> None:
+    def executions(job: dg.JobDefinition) -> list[dict[str, object]]:
+        run = job.execute_in_process(instance=instance)
+        with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
+            rows = connection.execute(
+                sa.text("select * from asset_check_executions where run_id = :run"), {"run": run.run_id}
+            )
+            found = [dict(row._mapping) for row in rows]
+        said = [
+            event.dagster_event.event_specific_data
+            for event in instance.all_logs(run.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+            if event.dagster_event
+        ]
+        assert said[: len(EVALUATIONS)] == EVALUATIONS
+        kept = (
+            "asset_key",
+            "check_name",
+            "partition",
+            "execution_status",
+            "materialization_event_storage_id",
+        )
+        return [{name: row[name] for name in kept} for row in found]
+
+    assert executions(together) == executions(one_by_one)
+    records = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(KEY, "unique"), limit=1
+    )
+    assert [record.status.value for record in records] == ["FAILED"]
 
 
 def test_the_events_of_a_deleted_run_are_gone(instance: dg.DagsterInstance) -> None:

@@ -6,8 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from assets_tests.homes import land, small
 from assets_tests.operations import shop
 from my_platform.operations import session
 
@@ -91,3 +93,21 @@ def test_a_damaged_object_on_s3_is_noticed_and_computed_again(tmp_path: Path, bu
 
         assert report["computed"] == {"validated/orders": [str(DAY)]}
         assert opened.versions() == before
+
+
+def test_marts_over_a_lake_in_a_bucket_are_those_over_a_folder(tmp_path: Path, bucket: Any) -> None:
+    found = []
+    for place in ("home", "s3://home/lake"):
+        home = tmp_path / place.partition(":")[0]
+        land(home / "landing", 9, customers=40, terminals=80)
+        lake = {"lake_url": place} if "://" in place else {}
+        with session.opened(small(home, **lake)) as opened:
+            opened.refresh(select="+group:marts")
+            versions = {n: keys for n, keys in opened.versions().items() if n.startswith("marts/")}
+            with duckdb.connect(str(opened.settings.analysts_database), read_only=True) as analyst:
+                rows = analyst.execute("FROM marts.daily_volume_by_segment ORDER BY ALL").fetchall()
+            found.append((versions, rows))
+
+    on_disk, in_bucket = found
+    assert sum(map(len, on_disk[0].values())) == 9 + 2 + 2
+    assert in_bucket == on_disk

@@ -168,13 +168,23 @@ def test_damage_is_noticed_before_a_value_is_used_and_taken_out(lake: Lake) -> N
     assert lake.index.is_empty()
 
 
-def test_another_object_of_the_same_version_stands_in(lake: Lake) -> None:
+def test_another_object_of_the_same_version_stands_in(lake: Lake, tmp_path: Path) -> None:
     commit(lake, fingerprint=F1)
     commit(lake, fingerprint=F2)
     damage(lake, F1)
     assert_frame_equal(lake.read("a/b", DAY, data_version(ONE)), ONE)
-    assert lake.file("a/b", DAY, data_version(ONE)) == f"{lake.store.root}/a/b/{DAY}/{F2}.parquet"
+    assert_frame_equal(pl.read_parquet(lake.file("a/b", DAY, data_version(ONE), tmp_path)), ONE)
     assert lake.index.find("a/b", DAY, data_version(ONE)) == [F2]
+
+
+def test_a_file_of_a_bucket_is_a_copy(lake: Lake, tmp_path: Path) -> None:
+    commit(lake)
+    stored = f"{lake.store.root}/a/b/{DAY}/{F1}.parquet"
+    in_bucket = "://" in stored
+
+    file = lake.file("a/b", DAY, data_version(ONE), tmp_path / "copies")
+
+    assert (str(file) == stored, file.is_relative_to(tmp_path / "copies")) == (not in_bucket, in_bucket)
 
 
 def test_a_missing_object_and_an_unknown_version_are_named(lake: Lake) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import polars as pl
 
 from my_platform.errors import PlatformError, Refused
+from my_platform.incremental.checks import Check, CheckResult
 from my_platform.incremental.sources import keep_sources
 
 EPOCH = date(1970, 1, 1).toordinal()
@@ -99,11 +100,13 @@ class Produced:
         table: the value.
         quarantined: rows that a contract turned away, with the reason; stored beside the value.
         metadata: plain values for the Dagster UI.
+        checks: how the value answers the checks of its asset; stored beside the value.
     """
 
     table: pl.DataFrame
     quarantined: pl.DataFrame | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    checks: Sequence[CheckResult] = ()
 
 
 class Batch(Protocol):
@@ -131,7 +134,7 @@ class Batch(Protocol):
         ...
 
     def files(self, read: str, key: str) -> Mapping[str, str]:
-        """Local paths or URLs of the stored tables, checked, by partition key."""
+        """Local paths of the stored tables, checked, by partition key; they are there as long as the run."""
         ...
 
 
@@ -149,6 +152,10 @@ class Column:
 
     type: pl.DataType
     description: str = ""
+
+
+ColumnLineage = Mapping[str, tuple[tuple[str, str], ...]]
+"""By column: the columns that it is made of, each with its asset in front."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,10 @@ class Asset:
             cheaper than one after the other. They must not read each other.
         publish: called after a value was stored and before it becomes current, to show it outside of the lake;
             may be called again for the same value, and must then change nothing. Gives metadata.
+        checks: what each partition is asked; its function gives the answers in ``Produced`` or ``Refused``.
+        lineage: by column, the columns that it is made of, each with its asset in front.
+        shown: plain values for the catalogue, by name.
+        table_for_analysts: its name in the database that analysts open; none where it is not for them.
     """
 
     name: str
@@ -196,6 +207,10 @@ class Asset:
     source: str | None = None
     together: tuple[str, ComputeTogether] | None = None
     publish: Callable[[Publication], Mapping[str, Any]] | None = None
+    checks: tuple[Check, ...] = ()
+    lineage: ColumnLineage = field(default_factory=dict)
+    shown: Mapping[str, Any] = field(default_factory=dict)
+    table_for_analysts: str = ""
 
     def __post_init__(self) -> None:
         keep_sources()

@@ -13,7 +13,7 @@ from typing import Any
 from my_platform.incremental.sources import Module, bound_names, resolved
 
 # Modules that say what an asset is, and handle no rows: reaching them adds nothing.
-DECLARATIONS = ("my_platform.incremental.declare", "my_platform.errors")
+DECLARATIONS = ("my_platform.incremental.declare", "my_platform.incremental.checks", "my_platform.errors")
 # In calls of these, and in their values, what the catalogue says does not count.
 CATALOGUE_KEYWORDS = frozenset({"description", "owners", "tags", "kinds", "group"})
 CATALOGUED = (

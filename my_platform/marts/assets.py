@@ -1,6 +1,6 @@
 """dbt marts as assets: exact like every other asset, and computed together in one dbt call."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,9 +8,10 @@ import polars as pl
 
 from my_platform.errors import PlatformError
 from my_platform.incremental.declare import Asset, Batch, Column, Grain, Produced, Read
+from my_platform.marts.catalogue import Shown
 from my_platform.marts.errors import MartTestFailed
 from my_platform.marts.manifest import Mart
-from my_platform.marts.runner import run_marts
+from my_platform.marts.runner import check_results, run_marts
 
 GROUP = "marts"
 _TYPES: dict[str, pl.DataType] = {
@@ -24,7 +25,11 @@ _TYPES: dict[str, pl.DataType] = {
 
 
 def mart_assets(
-    project_dir: Path, target_dir: Path, marts: tuple[Mart, ...], **catalogue: Any
+    project_dir: Path,
+    target_dir: Path,
+    marts: tuple[Mart, ...],
+    shown: Mapping[str, Shown] | None = None,
+    **catalogue: Any,
 ) -> list[Asset]:
     """The daily assets of a dbt project.
 
@@ -32,6 +37,7 @@ def mart_assets(
         project_dir: the folder of ``dbt_project.yml``.
         target_dir: where the manifest and dbt's caches are kept.
         marts: what ``load_marts`` read.
+        shown: what ``current_catalogue`` read; without it Dagster shows no checks and no lineage of them.
     """
     by_asset = {mart.asset: mart for mart in marts}
 
@@ -47,7 +53,8 @@ def mart_assets(
         run = run_marts(project_dir, target_dir, names, inputs, days, loaded=marts)
         for asset, batch in batches.items():
             for key in batch.keys:
-                yield asset, key, Produced(run.tables[by_asset[asset].name][key])
+                name = by_asset[asset].name
+                yield asset, key, Produced(run.tables[name][key], checks=check_results(run.tests[name], key))
 
     def alone(asset: str, batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
         try:
@@ -56,9 +63,9 @@ def mart_assets(
             if len(batch.keys) == 1:
                 yield batch.keys[0], error
                 return
-            # Some days broke a test: told apart from the others by computing each alone.
-            for key in batch.keys:
-                yield from alone(asset, _one_day(batch, key))
+            good = [key for key in batch.keys if key not in error.days]
+            for days in [*([key] for key in batch.keys if key not in good), *([good] if good else [])]:
+                yield from alone(asset, _some_days(batch, days))
         except PlatformError as error:
             for key in batch.keys:
                 yield key, error
@@ -66,6 +73,7 @@ def mart_assets(
             yield from made.items()
 
     def asset_of(mart: Mart) -> Asset:
+        found = (shown or {}).get(mart.name, Shown({"description": mart.description}, {}, (), {}))
         return Asset(
             name=mart.asset,
             grain=Grain.DAY,
@@ -81,22 +89,26 @@ def mart_assets(
                 name: Column(_TYPES.get(column.type.lower(), pl.String()), column.description)
                 for name, column in mart.columns.items()
             },
-            **{"group": "marts", "description": mart.description, "kinds": ("dbt", "duckdb"), **catalogue},
+            checks=found.checks,
+            lineage=found.lineage,
+            shown=found.metadata,
+            table_for_analysts=mart.name,
+            **{"group": GROUP, "kinds": ("dbt", "duckdb"), **found.about, **catalogue},
         )
 
     return [asset_of(mart) for mart in marts]
 
 
-def _one_day(batch: Batch, key: str) -> Batch:
-    return cast("Batch", _OneDay(batch, key))
+def _some_days(batch: Batch, keys: Sequence[str]) -> Batch:
+    return cast("Batch", _SomeDays(batch, keys))
 
 
-class _OneDay:
-    """One partition of a batch."""
+class _SomeDays:
+    """Some partitions of a batch."""
 
-    def __init__(self, batch: Batch, key: str) -> None:
+    def __init__(self, batch: Batch, keys: Sequence[str]) -> None:
         self._batch = batch
-        self.keys = [key]
+        self.keys = keys
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from my_platform.errors import PlatformError, Refused
+from my_platform.incremental.checks import CheckResult
 
 
 class MartError(PlatformError):
@@ -40,16 +41,21 @@ class MartTestFailed(Refused):
 
     The days that no test names are good: run them again without the others. Where a test names every day of
     a run, run the days one by one.
+
+    Args:
+        checks: how the days answered all tests, where the run was of one mart on one day.
     """
 
-    def __init__(self, failures: Sequence[FailedTest]) -> None:
+    def __init__(self, failures: Sequence[FailedTest], checks: Sequence[CheckResult] = ()) -> None:
         self.failures = tuple(failures)
         self.days = tuple(sorted({day for failure in failures for day in failure.days}))
         lines = [
             f"mart {f.mart}: test {f.test} found {f.rows} failing rows, days {_span(f.days)}"
             for f in failures
         ]
-        super().__init__("; ".join(lines) + ". Correct the model, its test, or the data that it reads.")
+        super().__init__(
+            "; ".join(lines) + ". Correct the model, its test, or the data that it reads.", checks
+        )
 
 
 def _span(days: Sequence[str]) -> str:

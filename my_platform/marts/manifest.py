@@ -123,7 +123,7 @@ class _Project:
         self.code = CodeIndex(manifest, vars)
 
     def marts(self) -> list[str]:
-        return sorted(key for key, node in self.models.items() if "asset" in _meta(node))
+        return sorted(key for key, node in self.models.items() if "asset" in meta_of(node))
 
     def mart(self, model: str) -> Mart:
         node = self.models[model]
@@ -143,7 +143,7 @@ class _Project:
         tests = self._tests_of(model, steps)
         return Mart(
             name=name,
-            asset=_meta(node)["asset"],
+            asset=meta_of(node)["asset"],
             relation=_relation(node),
             description=node["description"].strip(),
             columns=columns,
@@ -172,7 +172,7 @@ class _Project:
             for parent in self.models[waiting.pop()]["depends_on"]["nodes"]:
                 if (
                     parent in self.models
-                    and "asset" not in _meta(self.models[parent])
+                    and "asset" not in meta_of(self.models[parent])
                     and parent not in found
                 ):
                     found.add(parent)
@@ -181,7 +181,7 @@ class _Project:
 
     def _reads(self, model: str, steps: Sequence[str]) -> dict[str, MartRead]:
         mart = self.models[model]["name"]
-        own = dict(_meta(self.models[model]).get("reads", {}))
+        own = dict(meta_of(self.models[model]).get("reads", {}))
         reads: dict[str, MartRead] = {}
         for key in sorted({p for node in (model, *steps) for p in self.models[node]["depends_on"]["nodes"]}):
             if key in steps:
@@ -223,7 +223,8 @@ class _Project:
         return found
 
 
-def _meta(node: Mapping[str, Any]) -> dict[str, Any]:
+def meta_of(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model or source says of itself to the platform; see above."""
     meta = node["config"].get("meta") or node.get("meta") or {}
     return cast("dict[str, Any]", meta.get("my_platform", {}))
 
@@ -237,7 +238,7 @@ def _columns(node: Mapping[str, Any]) -> dict[str, Column]:
 
 def _read(mart: str, node: Mapping[str, Any], own: Mapping[str, Any]) -> MartRead:
     is_mart = node["resource_type"] == "model"
-    meta = _meta(node)
+    meta = meta_of(node)
     if "asset" not in meta:
         raise MartError(
             f"mart {mart} reads {node['name']}, which names no asset; "

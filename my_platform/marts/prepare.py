@@ -1,4 +1,4 @@
-"""dbt's manifest, made again only when a file of the dbt project has changed."""
+"""dbt's manifest and what is shown of it, made again only when a file of the dbt project has changed."""
 
 import functools
 import hashlib
@@ -13,8 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from my_platform.marts.catalogue import Shown, shown_of, translate
 from my_platform.marts.code import VARS_IN_MANIFEST
 from my_platform.marts.errors import MartError
+from my_platform.marts.inputs import lay_out
+from my_platform.marts.manifest import Mart, load_marts
+from my_platform.storage.objects import replace_file
 
 DATABASE = "work.duckdb"
 """Where the profile finds the run's private database: in the run's own copy of the project. The path is the
@@ -74,6 +78,71 @@ def current_manifest(project_dir: Path, target_dir: Path) -> Path:
     if _digest_in(manifest) != project_digest(project_dir):
         raise MartError(f"{project_dir} was not parsed as it is now; run `my-platform prepare`")
     return manifest
+
+
+def ensure_catalogue(project_dir: Path, target_dir: Path) -> Path:
+    """What Dagster shows of a dbt project's marts as its files are now; see ``catalogue``.
+
+    Args: as for ``ensure_manifest``, which is called first.
+
+    Returns:
+        Path of ``catalogue.json``, beside the manifest.
+    """
+    manifest, path = ensure_manifest(project_dir, target_dir), target_dir / "catalogue.json"
+    digest = project_digest(project_dir)
+    if _read_catalogue(path).get("project") == digest:
+        return path
+    marts = load_marts(manifest)
+    shown = translate(json.loads(manifest.read_bytes()), marts, _compiled(project_dir, target_dir, marts))
+    replace_file(path, json.dumps({"project": digest, "marts": shown}).encode())
+    return path
+
+
+def current_catalogue(project_dir: Path, target_dir: Path) -> dict[str, Shown]:
+    """What is shown of each mart, by name, without running dbt.
+
+    Raises:
+        MartError: it was not made yet, or the project's files have changed since.
+    """
+    stored = _read_catalogue(target_dir / "catalogue.json")
+    if stored.get("project") != project_digest(project_dir):
+        raise MartError(f"{project_dir} was not parsed as it is now; run `my-platform prepare`")
+    return {name: shown_of(each) for name, each in stored["marts"].items()}
+
+
+def _read_catalogue(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def _compiled(project_dir: Path, target_dir: Path, marts: Sequence[Mart]) -> dict[str, str]:
+    """The SQL of models by name, as dbt compiles it over inputs without rows; nothing where it cannot."""
+    with tempfile.TemporaryDirectory(prefix=".compile-", dir=target_dir) as folder:
+        project, made = Path(folder, "project"), Path(folder, "target")
+        copy_project(project_dir, project)
+        lay_out_nothing(project, marts)
+        result = call_dbt(
+            [
+                *("compile", "--no-populate-cache", "--log-level-file", "none"),
+                *("--partial-parse-file-path", str((target_dir / PARSED).absolute())),
+            ],
+            project=project,
+            target=made,
+            logs=Path(folder, "logs"),
+        )
+        if result.returncode != 0:
+            return {}
+        nodes = json.loads((made / "manifest.json").read_bytes())["nodes"].values()
+    return {node["name"]: node["compiled_code"] for node in nodes if node.get("compiled_code")}
+
+
+def lay_out_nothing(project: Path, marts: Sequence[Mart]) -> None:
+    """Make the database that a copy of a project finds, with all its inputs and no row in them."""
+    reads = {name: read for mart in marts for name, read in mart.reads.items() if not read.is_mart}
+    lay_out(project / DATABASE, project.parent / "inputs", reads, {name: {} for name in reads}, [])
 
 
 def project_digest(project_dir: Path) -> str:
@@ -167,4 +236,5 @@ def _vars(project: Path) -> dict[str, Any]:
 
 @functools.cache
 def _dbt_versions() -> str:
-    return " ".join(importlib.metadata.version(name) for name in ("dbt-core", "dbt-adapters", "dbt-duckdb"))
+    names = ("dbt-core", "dbt-adapters", "dbt-duckdb", "dagster-dbt", "sqlglot")
+    return " ".join(importlib.metadata.version(name) for name in names)

@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import duckdb
 import polars as pl
 
+from my_platform.incremental.checks import CheckResult
 from my_platform.marts.errors import FailedTest, MartError, MartRefused, MartTestFailed
 from my_platform.marts.inputs import Inputs, lay_out
 from my_platform.marts.manifest import DAY_COLUMN, Mart, MartRead, MartTest, load_marts
@@ -27,13 +28,19 @@ _PASSING = ("IO Error", "Out of Memory Error", "Interrupt Error", "HTTP Error", 
 
 @dataclass(frozen=True)
 class TestResult:
-    """How a dbt test of a mart ended; one of severity warn may have found rows."""
+    """How a dbt test of a mart ended.
+
+    Attributes:
+        rows: failing rows; none unless the status is another than ``pass``.
+        days: failing rows by day; a test that does not return ``partition_day`` has all on every day.
+    """
 
     __test__ = False
 
     test: MartTest
-    status: Literal["pass", "warn"]
+    status: Literal["pass", "warn", "fail"]
     rows: int
+    days: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -92,14 +99,31 @@ def run_marts(
         with duckdb.connect(str(database), read_only=True, config={"threads": 1}) as connection:
             tests = {mart.name: _judged(mart, results, connection, days) for mart in marts}
             failures = [
-                result for each in tests.values() for result in each if isinstance(result, FailedTest)
+                FailedTest(name, result.test.name, result.rows, tuple(result.days))
+                for name, each in tests.items()
+                for result in each
+                if result.status == "fail"
             ]
             if failures:
-                raise MartTestFailed(failures)
+                alone = len(marts) == len(days) == 1
+                raise MartTestFailed(failures, check_results(tests[marts[0].name], days[0]) if alone else ())
             return MartRun(
                 tables={mart.name: _read_back(connection, mart, days) for mart in marts},
-                tests={name: tuple(cast("list[TestResult]", each)) for name, each in tests.items()},
+                tests=tests,
             )
+
+
+def check_results(tests: Sequence[TestResult], day: str) -> tuple[CheckResult, ...]:
+    """How one day of a mart answered its tests."""
+    return tuple(
+        CheckResult(
+            result.test.name,
+            passed=day not in result.days,
+            metadata={"failing_rows": result.days[day]} if day in result.days else {},
+            severity="warn" if result.status == "warn" else None,
+        )
+        for result in tests
+    )
 
 
 def _chosen(every: Sequence[Mart], names: Sequence[str], loaded: Sequence[Mart]) -> list[Mart]:
@@ -177,29 +201,30 @@ def _judged(
     results: Mapping[str, Mapping[str, Any]],
     connection: duckdb.DuckDBPyConnection,
     days: Sequence[str],
-) -> list[TestResult | FailedTest]:
-    judged: list[TestResult | FailedTest] = []
+) -> list[TestResult]:
+    judged: list[TestResult] = []
     for test in mart.tests:
         result = results.get(test.id, {"status": "not run"})
-        if result["status"] == "fail":
-            found = _failing_days(connection, result["compiled_code"], days)
-            judged.append(FailedTest(mart.name, test.name, result["failures"], found))
-        elif result["status"] in ("pass", "warn"):
-            judged.append(TestResult(test, result["status"], result["failures"]))
+        if result["status"] in ("fail", "warn"):
+            found = _failing_days(connection, result["compiled_code"], result["failures"], days)
+            judged.append(TestResult(test, result["status"], result["failures"], found))
+        elif result["status"] == "pass":
+            judged.append(TestResult(test, "pass", result["failures"], {}))
         elif result["status"] != "skipped":
             raise MartError(f"mart {mart.name}: test {test.name} was {result['status']}, not run by dbt")
     return judged
 
 
-def _failing_days(connection: duckdb.DuckDBPyConnection, query: str, days: Sequence[str]) -> tuple[str, ...]:
+def _failing_days(
+    connection: duckdb.DuckDBPyConnection, query: str, rows: int, days: Sequence[str]
+) -> dict[str, int]:
     try:
         found = connection.execute(
-            f"SELECT DISTINCT CAST({DAY_COLUMN} AS VARCHAR) FROM ({query}) ORDER BY ALL"
+            f"SELECT CAST({DAY_COLUMN} AS VARCHAR), count(*) FROM ({query}) GROUP BY 1 ORDER BY 1"
         ).fetchall()
     except duckdb.BinderException:
-        return tuple(days)
-    named = tuple(day for (day,) in found if day in days)
-    return named or tuple(days)
+        return dict.fromkeys(days, rows)
+    return {day: number for day, number in found if day in days} or dict.fromkeys(days, rows)
 
 
 def _read_back(

@@ -7,14 +7,17 @@ becomes the head.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import polars as pl
 
 from my_platform.errors import DamagedObject, PlatformError, Refused
+from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import DETERMINISTIC, Asset, Produced, Publication, ordinal
 from my_platform.incremental.planner import Action, Entry, Node, Past, State, fall_back, waits_for
 from my_platform.operations.batch import InputBatch
+from my_platform.operations.check_results import of_refused, stored_results
 from my_platform.operations.inputs import InputMoved, Inputs
 from my_platform.operations.outcome import Heads, Outcome, Request
 from my_platform.operations.platform import Workspace
@@ -45,6 +48,23 @@ class Running(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Value:
+    """A stored value that is to become current.
+
+    Attributes:
+        metadata: what its function said of it.
+        created: whether this run computed it.
+        checks: how it answers the checks; where it was found, its record tells.
+    """
+
+    entry: Entry
+    trace: Trace
+    metadata: Mapping[str, Any]
+    created: bool
+    checks: Sequence[CheckResult] = ()
+
+
 class AssetRun:
     """One asset within a run."""
 
@@ -68,7 +88,9 @@ class AssetRun:
         self.heads = dict(heads)
         self.inputs = Inputs(self.workspace, node, execution.states, execution.stale, past.accepted)
         self.refused: list[Entry] = []
-        self.pending: list[tuple[Entry, Trace, Mapping[str, Any], bool]] = []
+        self.pending: list[_Value] = []
+        self.results: dict[str, Sequence[CheckResult]] = {}
+        self.turned_away: dict[str, Sequence[CheckResult]] = {}
         self.flushed_at = time.monotonic()
         self.touched: set[str] = set()
 
@@ -83,6 +105,9 @@ class AssetRun:
         self.flush()
         self._go_back()
         self._answer_for_fresh()
+        for partition in self.turned_away:
+            self.lake.index.dispute(self.node.name, partition)
+        self._judge(self.turned_away)
 
     def settle(self) -> list[Entry]:
         """Do all that takes no computing; what is left to compute."""
@@ -152,7 +177,7 @@ class AssetRun:
         if trace is None:
             compute.append(entry)
             return
-        self._queue(entry, trace, {}, created=False)
+        self._queue(_Value(entry, trace, {}, created=False))
 
     def _adopt(self, entry: Entry, compute: list[Entry]) -> None:
         partition = partition_key(self.node.grain, entry.key)
@@ -162,7 +187,7 @@ class AssetRun:
             return
         self.state.set(entry.key, bytes.fromhex(trace.data_version))
         if self.heads.get(partition) != trace.data_version:
-            self._queue(entry, trace, {}, created=False)
+            self._queue(_Value(entry, trace, {}, created=False))
 
     def batch(self, entries: Sequence[Entry]) -> InputBatch:
         """Partitions to be computed in one call."""
@@ -221,6 +246,8 @@ class AssetRun:
             self.lake.index.refuse(self.node.name, partition, entry.fingerprint, reason)
             if not entry.accepted:
                 self.refused.append(entry)
+        if isinstance(error, Refused) and error.checks:
+            self.turned_away[partition] = of_refused(error.checks, reason)
         self._say(self.outcome.failed, partition, reason)
 
     def _commit(
@@ -228,7 +255,9 @@ class AssetRun:
     ) -> None:
         inputs = batch.all_versions(partition)
         code = self.workspace.project.code_versions[self.node.name]
-        record = {"inputs": inputs, "run_id": self.execution.request.run_id}
+        record: dict[str, Any] = {"inputs": inputs, "run_id": self.execution.request.run_id}
+        if made.checks:
+            record["checks"] = [result.as_json() for result in made.checks]
         committed = self.lake.commit(
             self.node.name,
             partition,
@@ -247,14 +276,17 @@ class AssetRun:
             self.lake.index.add([trace])
             metadata |= self._publish(trace, made.table)
         self.state.set(entry.key, bytes.fromhex(trace.data_version))
-        self._queue(entry, trace, metadata, created=committed.created)
+        self._queue(_Value(entry, trace, metadata, committed.created, made.checks))
 
-    def _queue(self, entry: Entry, trace: Trace, metadata: Mapping[str, Any], *, created: bool) -> None:
-        if not created and self.asset.publish is not None:
+    def _queue(self, value: _Value) -> None:
+        trace = value.trace
+        if not value.created and self.asset.publish is not None:
             table = self.lake.read(self.node.name, trace.partition, trace.data_version)
-            metadata = {**metadata, **self._publish(trace, table)}
-        self.pending.append((entry, trace, metadata, created))
-        expensive = created and trace.seconds > _FLUSH_S
+            value = replace(value, metadata={**value.metadata, **self._publish(trace, table)})
+        if not value.created and self.asset.checks:
+            value = replace(value, checks=self._stored_results(trace))
+        self.pending.append(value)
+        expensive = value.created and trace.seconds > _FLUSH_S
         late = time.monotonic() - self.flushed_at > _FLUSH_S
         if expensive or late or len(self.pending) >= _FLUSH_PARTITIONS:
             self.flush()
@@ -273,21 +305,16 @@ class AssetRun:
         self.flushed_at = time.monotonic()
         if not self.pending:
             return
-        self.lake.index.add([trace for _, trace, _, created in self.pending if created])
+        self.lake.index.add([value.trace for value in self.pending if value.created])
         with self.execution.heads.commit_section():
             now = self.execution.heads.read([*self.inputs.parents, self.node.name])
-            for entry, trace, metadata, created in self.pending:
-                self._make_current(entry, trace, metadata, created, now)
+            for value in self.pending:
+                self._make_current(value, now)
+            self._tell_checks()
         self.pending.clear()
 
-    def _make_current(
-        self,
-        entry: Entry,
-        trace: Trace,
-        metadata: Mapping[str, Any],
-        created: bool,
-        now: Mapping[str, Mapping[str, str]],
-    ) -> None:
+    def _make_current(self, value: _Value, now: Mapping[str, Mapping[str, str]]) -> None:
+        entry, trace, created = value.entry, value.trace, value.created
         partition = trace.partition
         moved = self.inputs.moved(entry, now)
         current = now.get(self.node.name, {}).get(partition)
@@ -302,7 +329,9 @@ class AssetRun:
         if current != trace.data_version or created or insisted:
             why = cause_of(self.inputs, entry, partition, self.heads.get(partition), self.execution.heads)
             about = provenance(self.inputs, entry, trace, cause=why, reused=not created)
-            self.execution.heads.emit(self.node.name, partition, trace.data_version, {**metadata, **about})
+            metadata = {**value.metadata, **about}
+            self.execution.heads.emit(self.node.name, partition, trace.data_version, metadata)
+            self.results[partition] = value.checks
         self.heads[partition] = trace.data_version
         self.touched.add(partition)
         kind.setdefault(self.node.name, []).append(partition)
@@ -314,6 +343,21 @@ class AssetRun:
             return
         with self.execution.heads.commit_section():
             self._answer(self.execution.heads.read([self.node.name])[self.node.name])
+            self._tell_checks()
+
+    def _tell_checks(self) -> None:
+        """Tell how the values that have just become current answer the checks of the asset."""
+        self._judge(self.results)
+        if self.asset.checks and self.results:
+            self.lake.index.settle(self.node.name, self.results)
+        self.results.clear()
+
+    def _stored_results(self, trace: Trace) -> list[CheckResult]:
+        return stored_results(self.lake, trace.asset, trace.partition, trace.fingerprint)
+
+    def _judge(self, results: Mapping[str, Sequence[CheckResult]]) -> None:
+        if any(results.values()):
+            self.execution.heads.judge(self.node.name, dict(results))
 
     def _answer(self, now: Mapping[str, str]) -> None:
         failed = self.outcome.failed.get(self.node.name, {})
@@ -352,6 +396,8 @@ class AssetRun:
                 self.inputs, fresh, trace, cause="fresh: nothing it reads has changed", reused=True
             )
             self.execution.heads.emit(self.node.name, partition, version.hex(), about)
+            if self.asset.checks:
+                self.results[partition] = self._stored_results(trace)
             self.outcome.reused.setdefault(self.node.name, []).append(partition)
 
     def _stand_in(self, partition: str, version: str, reason: str) -> None:

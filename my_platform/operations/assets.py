@@ -15,9 +15,12 @@ from typing import Any
 
 import dagster as dg
 
+from my_platform.errors import PlatformError
 from my_platform.incremental.declare import Asset, Grain, Read, ordinal, week_start
+from my_platform.operations.analysts import keep_current
+from my_platform.operations.check_results import tell_again
 from my_platform.operations.execution import Execution
-from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, asset_key, wrong_instance
+from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, Step, asset_key, wrong_instance
 from my_platform.operations.orphans import tag_process
 from my_platform.operations.outcome import Outcome, Request
 from my_platform.operations.platform import LANDED, Project, Workspace
@@ -61,10 +64,12 @@ class Place:
     Attributes:
         lock: a file that is locked while heads are compared and set.
         dagster_home: the only instance that runs may be on; None for any.
+        analysts_database: the database that is kept current; None for none.
     """
 
     lock: Path
     dagster_home: Path | None = None
+    analysts_database: Path | None = None
 
 
 def build_assets(workspace: Workspace, span: Span, place: Place) -> list[dg.AssetsDefinition]:
@@ -99,6 +104,7 @@ def _node(
     @dg.multi_asset(
         name=name,
         specs=[_spec(project, project.assets[n], partitions, spans) for n in names],
+        check_specs=[spec for n in names for spec in _check_specs(project.assets[n], partitions)],
         can_subset=True,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
@@ -114,6 +120,13 @@ def _execute(
     context: dg.AssetExecutionContext, workspace: Workspace, grain: Grain, place: Place
 ) -> Iterator["dg.MaterializeResult[Any]"]:
     names = frozenset(key.to_user_string() for key in context.selected_asset_keys)
+    checked = {
+        asset.name
+        for asset in workspace.project.assets.values()
+        for check in asset.checks
+        if dg.AssetCheckKey(asset_key(check.about or asset.name), check.name)
+        in context.selected_asset_check_keys
+    }
     events: list[dg.AssetMaterialization] = []
 
     def record(event: dg.AssetMaterialization) -> None:
@@ -121,22 +134,29 @@ def _execute(
         events.append(event)
 
     heads = open_for_run(context.op_execution_context, workspace, place, record)
+    tell_again(workspace, heads, sorted(checked - names), _keys(context, grain))
     asked = _asked(context, workspace.project, names, grain)
     outcome = Execution(workspace, heads, asked, log=context.log.info).run()
+    serve_analysts(context.op_execution_context, workspace, heads, place)
     # What waits in these has an event that says so, and does not keep the backfill from going on.
     for name in asked.awaited:
         outcome.waiting.pop(name, None)
     fail_on_problems(outcome, waiting=True)
     yield from _outputs(context, workspace.project, names, events, several=len(_keys(context, grain)) > 1)
+    for name in names:
+        heads.judge_again(name)
 
 
 def open_for_run(
     context: dg.OpExecutionContext,
     workspace: Workspace,
     place: Place,
-    record: Callable[[dg.AssetMaterialization], None],
+    record: Callable[[dg.AssetMaterialization], None] | None = None,
 ) -> DagsterHeads:
     """The heads that a run reads and sets, after the run was found to be on the home's instance.
+
+    Args:
+        record: how an event is written, if not as the step's own.
 
     Raises:
         dg.Failure: the run is on another instance, which knows nothing of what is current.
@@ -146,7 +166,20 @@ def open_for_run(
         raise dg.Failure(reason, allow_retries=False)
     tag_process(context.instance, context.run_id)
     project = workspace.project
-    return DagsterHeads(context.instance, project.assets, project.code_versions, place.lock, record)
+    step = Step(context.run_id, context.job_name, str(context.op_handle), record or context.log_event)
+    return DagsterHeads(context.instance, project.assets, project.code_versions, place.lock, step)
+
+
+def serve_analysts(
+    context: dg.OpExecutionContext, workspace: Workspace, heads: DagsterHeads, place: Place
+) -> None:
+    """Bring the analysts' database to what the run has made; what hinders it is logged, and tried again."""
+    if place.analysts_database is None:
+        return
+    try:
+        keep_current(workspace, heads, place.analysts_database)
+    except PlatformError as error:
+        context.log.warning(f"{place.analysts_database} stays as it was: {error}")
 
 
 def _outputs(
@@ -236,9 +269,11 @@ def _spec(
     columns = [
         dg.TableColumn(name, str(column.type), column.description) for name, column in asset.columns.items()
     ]
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = dict(asset.shown)
     if columns:
         metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
+    if asset.lineage:
+        metadata["dagster/column_lineage"] = _column_lineage(project, asset)
     for name, read in asset.reads.items():
         metadata[f"reads {name}"] = _in_words(read, project)
     return dg.AssetSpec(
@@ -254,6 +289,34 @@ def _spec(
         metadata=metadata,
         skippable=True,
     )
+
+
+def _column_lineage(project: Project, asset: Asset) -> dg.TableColumnLineage:
+    return dg.TableColumnLineage(
+        {
+            column: [
+                dg.TableColumnDep(asset_key(name), made_of)
+                for name, made_of in asset.lineage.get(column, ())
+                if name in project.assets
+            ]
+            for column in asset.columns
+        }
+    )
+
+
+def _check_specs(asset: Asset, partitions: dg.PartitionsDefinition | None) -> list[dg.AssetCheckSpec]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return [
+            dg.AssetCheckSpec(
+                check.name,
+                asset=asset_key(check.about or asset.name),
+                description=check.description or None,
+                metadata={"severity": check.severity, **check.metadata},
+                partitions_def=partitions,
+            )
+            for check in asset.checks
+        ]
 
 
 def _spans(project: Project, names: Sequence[str]) -> dict[str, tuple[int, int]]:

@@ -44,9 +44,8 @@ class InputBatch:
 
     def files(self, read: str, key: str) -> Mapping[str, str]:
         declared = self.read_by.asset.reads[read]
-        lake = self.read_by.workspace.lake
         return {
-            partition: lake.file(declared.asset, partition, version)
+            partition: str(self.cache.file(declared.asset, partition, version))
             for partition, version in self.versions(read, key).items()
         }
 

@@ -46,12 +46,15 @@ class Execution:
         heads = self.heads.read(sorted(names))
         nodes = [node for node in project.order if node.name in names]
         self.stale = self._stale(nodes, heads)
-        for group in _groups(project, nodes):
-            runs = [run for node in group if (run := self._plan(node, heads)) is not None]
-            if len(runs) > 1:
-                _run_together(runs)
-            elif runs:
-                runs[0].run()
+        try:
+            for group in _groups(project, nodes):
+                runs = [run for node in group if (run := self._plan(node, heads)) is not None]
+                if len(runs) > 1:
+                    _run_together(runs)
+                elif runs:
+                    runs[0].run()
+        finally:
+            self.cache.close()
         return self.outcome
 
     def _plan(self, node: Node, heads: Mapping[str, Mapping[str, str]]) -> AssetRun | None:

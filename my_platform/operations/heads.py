@@ -3,13 +3,17 @@
 import contextlib
 import fcntl
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import Asset
+from my_platform.operations.event_log import about_materialization, evaluation_entry
 from my_platform.storage.lake import ABSENT
 
 DATA_VERSION_TAG = "dagster/data_version"
@@ -17,6 +21,21 @@ CODE_VERSION_TAG = "dagster/code_version"
 _USER_PROVIDED_TAG = "dagster/data_version_is_user_provided"
 _INPUT_VERSION_TAG = "dagster/input_data_version"
 _INPUT_POINTER_TAG = "dagster/input_event_pointer"
+_SEVERITY = {"warn": dg.AssetCheckSeverity.WARN, "error": dg.AssetCheckSeverity.ERROR}
+
+
+@dataclass(frozen=True)
+class Step:
+    """The step of a Dagster run that is under way.
+
+    Attributes:
+        log: writes an event of the step.
+    """
+
+    run_id: str
+    job_name: str
+    step_key: str
+    log: Callable[[dg.AssetMaterialization], None]
 
 
 class DagsterHeads:
@@ -27,7 +46,7 @@ class DagsterHeads:
         assets: the project's assets by name.
         code_versions: by asset, for Dagster's provenance tags.
         lock: a file that is locked while heads are compared and set.
-        record: how an event is written by the run that is under way; None outside of a run.
+        step: the step that is under way; None outside of a run.
     """
 
     def __init__(
@@ -36,14 +55,16 @@ class DagsterHeads:
         assets: Mapping[str, Asset],
         code_versions: Mapping[str, str],
         lock: Path,
-        record: Callable[[dg.AssetMaterialization], None] | None = None,
+        step: Step | None = None,
     ) -> None:
         self.instance = instance
         self.assets = assets
         self.code_versions = code_versions
         self.lock = lock
-        self.record = record
+        self.step = step
         self.cursor: int | None = None
+        self._emitted: dict[tuple[str, str], float] = {}
+        self._judged: dict[tuple[str, str], Sequence[CheckResult]] = {}
 
     def read(self, assets: Sequence[str]) -> dict[str, dict[str, str]]:
         """Data version by partition by asset; withdrawn partitions read ``absent``."""
@@ -79,7 +100,7 @@ class DagsterHeads:
 
     def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:
         """Write a materialization event of the run that is under way."""
-        assert self.record is not None, "heads are set by a Dagster run"
+        assert self.step is not None, "heads are set by a Dagster run"
         tags = {
             DATA_VERSION_TAG: version,
             CODE_VERSION_TAG: self.code_versions[asset],
@@ -95,7 +116,7 @@ class DagsterHeads:
                     else hashlib.sha256("".join(versions).encode()).hexdigest()[:32]
                 )
                 tags[f"{_INPUT_POINTER_TAG}/{read.asset}"] = str(self.cursor or 0)
-        self.record(
+        self.step.log(
             dg.AssetMaterialization(
                 asset_key(asset),
                 partition=partition or None,
@@ -106,6 +127,74 @@ class DagsterHeads:
                 },
             )
         )
+
+        self._emitted[asset, partition] = time.time()
+
+    def judge(self, asset: str, found: Mapping[str, Sequence[CheckResult]]) -> None:
+        """Write check evaluations: of the run that is under way, or outside of one without a run."""
+        declared = {check.name: check for check in self.assets[asset].checks}
+        judged = [partition for partition, results in found.items() if results]
+        targets = {
+            about: self._targets(about or asset, judged) for about in {c.about for c in declared.values()}
+        }
+        evaluations = [
+            dg.AssetCheckEvaluation(
+                asset_key(declared[result.check].about or asset),
+                result.check,
+                result.passed,
+                {name: _value(value) for name, value in result.metadata.items()},
+                targets[declared[result.check].about].get(partition),
+                _SEVERITY[result.severity or declared[result.check].severity],
+                result.description or None,
+                blocking=False,
+                partition=partition or None,
+            )
+            for partition, results in found.items()
+            for result in results
+            if result.check in declared
+        ]
+        if self.step is None:
+            for evaluation in evaluations:
+                self.instance.report_runless_asset_event(evaluation)
+            return
+        self._judged |= {(asset, partition): results for partition, results in found.items()}
+        step = self.step
+        self.instance.event_log_storage.store_event_batch(
+            [evaluation_entry(each, step.run_id, step.job_name, step.step_key) for each in evaluations]
+        )
+
+    def judge_again(self, asset: str) -> None:
+        """Point what this run has said of an asset's checks to the events that came after it."""
+        again = {partition: found for (name, partition), found in self._judged.items() if name == asset}
+        if again:
+            self.judge(asset, again)
+
+    def _targets(self, asset: str, partitions: Sequence[str]) -> dict[str, Any]:
+        """What each partition's latest materialization is called in an evaluation."""
+        kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+        ours = [p for p in partitions if p and (asset, p) in self._emitted and self.step is not None]
+        found: dict[str, Any] = {}
+        if ours and self.step is not None:
+            latest = self.instance.event_log_storage.get_latest_storage_id_by_partition(
+                asset_key(asset), kind, set(ours)
+            )
+            for partition in ours:
+                if partition in latest:
+                    emitted = self._emitted[asset, partition]
+                    found[partition] = about_materialization(latest[partition], self.step.run_id, emitted)
+        for partition in partitions:
+            if partition not in found:
+                records = self.instance.fetch_materializations(
+                    dg.AssetRecordsFilter(
+                        asset_key(asset), asset_partitions=[partition] if partition else None
+                    ),
+                    limit=1,
+                ).records
+                for record in records:
+                    found[partition] = about_materialization(
+                        record.storage_id, record.run_id, record.timestamp
+                    )
+        return found
 
     def _by_asset(self, asset: str, inputs: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
         """Input versions under the name of the asset that is read, with the read's name where there are several."""

@@ -10,7 +10,7 @@ import dagster as dg
 
 from my_platform.errors import HomeError, PlatformError
 from my_platform.incremental.declare import Asset, Grain, day_key
-from my_platform.operations.assets import Span
+from my_platform.operations.assets import Place, Span
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.platform import Project, Workspace
 from my_platform.settings import CHECKOUT, Settings
@@ -87,6 +87,22 @@ def prepare_domains(settings: Settings) -> None:
             prepare()
 
 
+def document_domains(settings: Settings) -> list[Path]:
+    """Have the domains document their marts in the reports folder; the pages to open.
+
+    Raises:
+        PlatformError: no domain has any.
+    """
+    pages = []
+    for name in settings.domains:
+        document = getattr(_domain(name), "document", None)
+        if document is not None:
+            pages.append(document(settings.reports / name.rpartition(".")[2] / "dbt"))
+    if not pages:
+        raise PlatformError(f"none of {', '.join(settings.domains)} has a function `document(folder)`")
+    return pages
+
+
 def _domain(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
@@ -117,6 +133,11 @@ def open_heads(settings: Settings, workspace: Workspace, instance: dg.DagsterIns
 
 def commit_lock(settings: Settings) -> Path:
     return settings.dagster_home / "commit.lock"
+
+
+def place_of(settings: Settings) -> Place:
+    """Where runs on a home may happen."""
+    return Place(commit_lock(settings), settings.dagster_home, settings.analysts_database)
 
 
 def data_span(settings: Settings, workspace: Workspace) -> Span:

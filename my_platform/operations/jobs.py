@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from my_platform.errors import PlatformError
-from my_platform.operations.assets import Place, fail_on_problems, open_for_run
+from my_platform.operations.assets import Place, fail_on_problems, open_for_run, serve_analysts
 from my_platform.operations.orphans import this_process
 from my_platform.operations.platform import Workspace
 from my_platform.operations.refresh import Order, bring_up_to_date
@@ -33,7 +33,7 @@ def refresh_job(workspace: Workspace, place: Place) -> dg.JobDefinition:
     @dg.op(name="compute_what_is_owed", description="Computes exactly the partitions that are owed.")
     def compute_what_is_owed(context: dg.OpExecutionContext, config: RefreshConfig) -> None:
         order = _order.get()
-        heads = open_for_run(context, workspace, place, context.log_event)
+        heads = open_for_run(context, workspace, place)
         if order is None:
             if config.retry:
                 workspace.lake.index.forget_refusals()
@@ -53,6 +53,7 @@ def refresh_job(workspace: Workspace, place: Place) -> dg.JobDefinition:
             on_partition=order.on_partition if order else None,
             log=context.log.info,
         )
+        serve_analysts(context, workspace, heads, place)
         if order is not None:
             order.outcome.add(outcome)
         fail_on_problems(outcome, waiting=False)

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.planner import Node
 
 
@@ -21,6 +22,10 @@ class Heads(Protocol):
 
     def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:
         """Make a data version the head of a partition."""
+        ...
+
+    def judge(self, asset: str, found: Mapping[str, Sequence[CheckResult]]) -> None:
+        """Record how partitions answered the checks of their asset; it is said of what is current now."""
         ...
 
     def withdraw(self, asset: str, partition: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from my_platform.incremental.planner import Action, Entry, Node, State, plan_asset
+from my_platform.operations.check_results import settle_disputed
 from my_platform.operations.execution import Execution
 from my_platform.operations.outcome import Heads, Outcome, Request
 from my_platform.operations.platform import Workspace
@@ -159,6 +160,7 @@ def refresh(
         report.runs += 1
         launch(order)
         planned = look_ahead(workspace, heads, allowed)
+    settle_disputed(workspace, heads, planned.entries)
     for entry in planned.entries:
         if entry.action is Action.REFUSED:
             partition = partition_key(workspace.project.assets[entry.asset].grain, entry.key)

@@ -11,6 +11,8 @@ import dagster as dg
 
 from my_platform.incremental.declare import Grain
 from my_platform.incremental.planner import Action, Entry, window_keys
+from my_platform.operations.analysts import keep_current
+from my_platform.operations.check_results import settle_disputed
 from my_platform.operations.heads import DagsterHeads, asset_key, wrong_instance
 from my_platform.operations.jobs import JOB
 from my_platform.operations.orphans import end_orphans
@@ -62,6 +64,7 @@ def owed_sensor(
     *,
     dagster_home: Path | None,
     interval_s: int,
+    analysts_database: Path | None = None,
 ) -> dg.SensorDefinition:
     """A sensor that notices landed files by content and requests what is stale, parents before children.
 
@@ -77,6 +80,7 @@ def owed_sensor(
         refresh: the refresh job.
         calendar: the partitions of each grain that the loaded definitions know.
         dagster_home: the only instance that is served; None for any.
+        analysts_database: the database that is kept current, where a run could not; None for none.
     """
 
     @dg.sensor(
@@ -96,6 +100,9 @@ def owed_sensor(
         planned = look_ahead(workspace, found)
         if any(entry.action is Action.WITHDRAW for entry in planned.entries):
             planned = withdraw_gone(workspace, found)
+        settle_disputed(workspace, found, planned.entries)
+        if analysts_database is not None:
+            keep_current(workspace, found, analysts_database)
         project = workspace.project
         stale = stale_now(project, planned)
         spans = _under_way(context.instance, project, jobs)

@@ -12,13 +12,13 @@ from typing import Any
 import dagster as dg
 
 from my_platform.errors import PlatformError
-from my_platform.operations.assets import Place
+from my_platform.operations.analysts import keep_current
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.home import (
-    commit_lock,
     open_heads,
     open_instance,
     open_workspace,
+    place_of,
     prepare_domains,
     prepare_home,
 )
@@ -64,8 +64,8 @@ class Session:
                 "--days 90` or `my-platform import-handbook FOLDER`"
             )
         end_orphans(self.instance)
-        job = refresh_job(self.workspace, Place(commit_lock(self.settings), self.settings.dagster_home))
-        return refresh(
+        job = refresh_job(self.workspace, place_of(self.settings))
+        report = refresh(
             self.workspace,
             self.heads,
             lambda order: launch_here(job, self.instance, order),
@@ -75,6 +75,8 @@ class Session:
             on_plan=on_plan,
             on_partition=on_partition,
         )
+        keep_current(self.workspace, self.heads, self.settings.analysts_database)
+        return report
 
     def versions(self) -> dict[str, dict[str, str]]:
         """Data version by partition by asset, of what is current."""

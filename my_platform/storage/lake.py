@@ -9,6 +9,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -124,11 +125,20 @@ class Lake:
             f"{self.store.root}/{asset}/{partition or 'all'}", f"no object holds data version {version}"
         )
 
-    def file(self, asset: str, partition: str, version: str) -> str:
-        """The path or URL of an object that holds a data version, checked; raises DamagedObject."""
-        self.data(asset, partition, version)
-        fingerprint = self.index.find(asset, partition, version)[0]
-        return f"{self.store.root}/{self.path(asset, partition, fingerprint)}"
+    def file(self, asset: str, partition: str, version: str, copies: Path) -> Path:
+        """A local file that holds a data version, its bytes checked; raises DamagedObject.
+
+        Args:
+            copies: the folder that gets a copy, where the object lies in a bucket.
+        """
+        data = self.data(asset, partition, version)
+        if isinstance(self.store, FolderStore):
+            fingerprint = self.index.find(asset, partition, version)[0]
+            return Path(self.store.root, self.path(asset, partition, fingerprint))
+        copy = copies / self.path(asset, partition, version)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(data)
+        return copy
 
     def record(self, asset: str, partition: str, version: str) -> dict[str, Any] | None:
         """How a data version was made; None where no whole object tells."""

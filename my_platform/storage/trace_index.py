@@ -26,6 +26,9 @@ create table if not exists refusals (
     asset text not null, partition text not null, fingerprint text not null,
     reason text not null, primary key (asset, partition, fingerprint)
 ) without rowid;
+create table if not exists disputed (
+    asset text not null, partition text not null, primary key (asset, partition)
+) without rowid;
 create table if not exists about (lake text not null);
 create table if not exists landed (
     path text primary key, size integer not null, mtime_ns integer not null, inode integer not null,
@@ -180,6 +183,24 @@ class TraceIndex:
     def forget_refusals(self) -> None:
         with self._connection() as connection:
             connection.execute("delete from refusals")
+
+    def dispute(self, asset: str, partition: str) -> None:
+        """Note that the checks of a partition were last told of a value that was turned away."""
+        with self._connection() as connection:
+            connection.execute("insert or replace into disputed values (?,?)", (asset, partition))
+
+    def settle(self, asset: str, partitions: Iterable[str]) -> None:
+        """Note that the checks of partitions are told of their current values again."""
+        with self._connection() as connection:
+            connection.executemany(
+                "delete from disputed where asset=? and partition=?",
+                [(asset, partition) for partition in partitions],
+            )
+
+    def disputed(self) -> list[tuple[str, str]]:
+        """Asset and partition of what was noted by ``dispute``."""
+        with self._connection() as connection:
+            return connection.execute("select asset, partition from disputed").fetchall()
 
     def landed(self) -> dict[str, LandedFile]:
         with self._connection() as connection:

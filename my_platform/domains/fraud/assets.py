@@ -1,5 +1,7 @@
 """The assets of card fraud, from landed files to evaluation reports."""
 
+from pathlib import Path
+
 from my_platform.domains.fraud import contracts, parameters
 from my_platform.domains.fraud.features import customer_spending, terminal_risk
 from my_platform.domains.fraud.labels import labelled_transactions
@@ -9,8 +11,9 @@ from my_platform.features.assets import feature_asset
 from my_platform.incremental.declare import Asset, Grain
 from my_platform.learning.tracking import Tracker
 from my_platform.marts.assets import mart_assets
+from my_platform.marts.docs import write_docs
 from my_platform.marts.manifest import load_marts
-from my_platform.marts.prepare import current_manifest, ensure_manifest
+from my_platform.marts.prepare import current_catalogue, current_manifest, ensure_catalogue
 from my_platform.quality.contracts import Contract
 from my_platform.quality.tables import raw_table, validated_table
 from my_platform.settings import CHECKOUT, Settings
@@ -21,7 +24,12 @@ DBT_TARGET = DBT_PROJECT / "target"
 
 def prepare() -> None:
     """Have dbt parse the marts if their files have changed."""
-    ensure_manifest(DBT_PROJECT, DBT_TARGET)
+    ensure_catalogue(DBT_PROJECT, DBT_TARGET)
+
+
+def document(folder: Path) -> Path:
+    """Have dbt document the marts; the page to open."""
+    return write_docs(DBT_PROJECT, DBT_TARGET, folder)
 
 
 def assets(settings: Settings) -> list[Asset]:
@@ -45,7 +53,12 @@ def assets(settings: Settings) -> list[Asset]:
         labelled_transactions,
         spending,
         risk,
-        *mart_assets(DBT_PROJECT, DBT_TARGET, load_marts(current_manifest(DBT_PROJECT, DBT_TARGET))),
+        *mart_assets(
+            DBT_PROJECT,
+            DBT_TARGET,
+            load_marts(current_manifest(DBT_PROJECT, DBT_TARGET)),
+            current_catalogue(DBT_PROJECT, DBT_TARGET),
+        ),
         *weekly_assets(
             features={**spending.columns, **risk.columns},
             window_days=settings.training_window_days or parameters.TRAINING_WINDOW_DAYS,
