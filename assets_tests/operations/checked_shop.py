@@ -25,7 +25,7 @@ def assets(given: Settings) -> list[Asset]:
     "takings",
     reads={"orders": same("validated/orders")},
     table_for_analysts="takings",
-    checks=(Check("believable", "at most MOST cents"), Check("quiet", "at most SOME cents", "warn")),
+    own_checks=(Check("believable", "at most MOST cents"), Check("quiet", "at most SOME cents", "warn")),
 )
 def takings(orders: pl.LazyFrame) -> Produced:
     found = orders.select(pl.col("CENTS").sum()).collect()
@@ -40,7 +40,10 @@ def takings(orders: pl.LazyFrame) -> Produced:
 
 
 @table(
-    "week", grain=Grain.WEEK, reads={"takings": Read("takings", 0, 6)}, checks=(Check("full", "seven days"),)
+    "week",
+    grain=Grain.WEEK,
+    reads={"takings": Read("takings", 0, 6)},
+    own_checks=(Check("full", "seven days"),),
 )
 def week(takings: pl.LazyFrame) -> Produced:
     found = takings.collect()

@@ -186,7 +186,7 @@ class Asset:
             cheaper than one after the other. They must not read each other.
         publish: called after a value was stored and before it becomes current, to show it outside of the lake;
             may be called again for the same value, and must then change nothing. Gives metadata.
-        checks: what each partition is asked; its function gives the answers in ``Produced`` or ``Refused``.
+        own_checks: what each partition is asked; its function gives the answers in ``Produced`` or ``Refused``.
         lineage: by column, the columns that it is made of, each with its asset in front.
         shown: plain values for the catalogue, by name.
         table_for_analysts: its name in the database that analysts open; none where it is not for them.
@@ -207,7 +207,7 @@ class Asset:
     source: str | None = None
     together: tuple[str, ComputeTogether] | None = None
     publish: Callable[[Publication], Mapping[str, Any]] | None = None
-    checks: tuple[Check, ...] = ()
+    own_checks: tuple[Check, ...] = ()
     lineage: ColumnLineage = field(default_factory=dict)
     shown: Mapping[str, Any] = field(default_factory=dict)
     table_for_analysts: str = ""

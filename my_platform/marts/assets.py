@@ -89,7 +89,7 @@ def mart_assets(
                 name: Column(_TYPES.get(column.type.lower(), pl.String()), column.description)
                 for name, column in mart.columns.items()
             },
-            checks=found.checks,
+            own_checks=found.checks,
             lineage=found.lineage,
             shown=found.metadata,
             table_for_analysts=mart.name,

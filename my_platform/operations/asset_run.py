@@ -283,7 +283,7 @@ class AssetRun:
         if not value.created and self.asset.publish is not None:
             table = self.lake.read(self.node.name, trace.partition, trace.data_version)
             value = replace(value, metadata={**value.metadata, **self._publish(trace, table)})
-        if not value.created and self.asset.checks:
+        if not value.created and self.asset.own_checks:
             value = replace(value, checks=self._stored_results(trace))
         self.pending.append(value)
         expensive = value.created and trace.seconds > _FLUSH_S
@@ -348,7 +348,7 @@ class AssetRun:
     def _tell_checks(self) -> None:
         """Tell how the values that have just become current answer the checks of the asset."""
         self._judge(self.results)
-        if self.asset.checks and self.results:
+        if self.asset.own_checks and self.results:
             self.lake.index.settle(self.node.name, self.results)
         self.results.clear()
 
@@ -396,7 +396,7 @@ class AssetRun:
                 self.inputs, fresh, trace, cause="fresh: nothing it reads has changed", reused=True
             )
             self.execution.heads.emit(self.node.name, partition, version.hex(), about)
-            if self.asset.checks:
+            if self.asset.own_checks:
                 self.results[partition] = self._stored_results(trace)
             self.outcome.reused.setdefault(self.node.name, []).append(partition)
 

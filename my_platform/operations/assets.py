@@ -104,7 +104,7 @@ def _node(
     @dg.multi_asset(
         name=name,
         specs=[_spec(project, project.assets[n], partitions, spans) for n in names],
-        check_specs=[spec for n in names for spec in _check_specs(project.assets[n], partitions)],
+        check_specs=_check_specs(project, names, partitions),
         can_subset=True,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
@@ -123,7 +123,7 @@ def _execute(
     checked = {
         asset.name
         for asset in workspace.project.assets.values()
-        for check in asset.checks
+        for check in asset.own_checks
         if dg.AssetCheckKey(asset_key(check.about or asset.name), check.name)
         in context.selected_asset_check_keys
     }
@@ -304,7 +304,10 @@ def _column_lineage(project: Project, asset: Asset) -> dg.TableColumnLineage:
     )
 
 
-def _check_specs(asset: Asset, partitions: dg.PartitionsDefinition | None) -> list[dg.AssetCheckSpec]:
+def _check_specs(
+    project: Project, names: Sequence[str], partitions: dg.PartitionsDefinition | None
+) -> list[dg.AssetCheckSpec]:
+    """The checks of the named assets, whichever assets answer them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [
@@ -315,7 +318,9 @@ def _check_specs(asset: Asset, partitions: dg.PartitionsDefinition | None) -> li
                 metadata={"severity": check.severity, **check.metadata},
                 partitions_def=partitions,
             )
-            for check in asset.checks
+            for asset in project.assets.values()
+            for check in asset.own_checks
+            if (check.about or asset.name) in names
         ]
 
 

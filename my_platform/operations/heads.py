@@ -132,7 +132,7 @@ class DagsterHeads:
 
     def judge(self, asset: str, found: Mapping[str, Sequence[CheckResult]]) -> None:
         """Write check evaluations: of the run that is under way, or outside of one without a run."""
-        declared = {check.name: check for check in self.assets[asset].checks}
+        declared = {check.name: check for check in self.assets[asset].own_checks}
         judged = [partition for partition, results in found.items() if results]
         targets = {
             about: self._targets(about or asset, judged) for about in {c.about for c in declared.values()}

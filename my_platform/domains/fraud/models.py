@@ -1,11 +1,11 @@
-"""Weekly assets of card fraud: training set, model, predictions and evaluation.
+"""Weekly assets of card fraud: training set, its replay, model, predictions and evaluation.
 
 The partition is T0, the Wednesday on which the week begins that the model serves.
 """
 
 import json
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime, time
 from typing import Any, Literal
 
 import polars as pl
@@ -14,8 +14,17 @@ from my_platform.domains.fraud import protocol
 from my_platform.domains.fraud.features import customer_spending, terminal_risk
 from my_platform.domains.fraud.report import ModelFacts, evaluation_report
 from my_platform.errors import Refused
+from my_platform.features.replay import replay, sample
+from my_platform.incremental.checks import Check, CheckResult
 from my_platform.incremental.declare import Asset, Column, Grain, Produced, Read, same, table
 from my_platform.learning.fitting import feature_importance, fit_lightgbm, predict_lightgbm
+from my_platform.learning.leaks import (
+    SCORING_CHECKS,
+    TRAINING_CHECKS,
+    Roles,
+    judge_scores,
+    judge_training_set,
+)
 from my_platform.learning.metrics import evaluate
 from my_platform.storage.lake import file_in, files_table, json_in
 
@@ -26,6 +35,20 @@ FILES = {"name": Column(pl.String(), "name of a file"), "content": Column(pl.Bin
 DELAY_DAYS = 7
 SHORTEST_WINDOW_DAYS = 7
 CARDS_A_DAY = 100
+ROLES = Roles(
+    key="TRANSACTION_ID",
+    time="TX_DATETIME",
+    known_at="REPORTED_AT",
+    label="IS_FRAUD",
+    features=FEATURES,
+    made_of_label=("TX_FRAUD", "TX_FRAUD_SCENARIO"),
+)
+REPLAYED_ROWS = 200
+REPLAY_CHECK = Check(
+    "no_future_in_features",
+    f"The features of {REPLAYED_ROWS} rows are the same without what was not known at their time.",
+    about="training_set",
+)
 
 
 def training_set(
@@ -35,17 +58,21 @@ def training_set(
     partition: str,
     parameters: Mapping[str, Any],
 ) -> Produced:
-    """Features of the training days joined with the labels that were known before T0."""
+    """Features of the training days joined with the labels that were known before T0, guarded against leaks."""
     t0 = date.fromisoformat(partition)
     rows = spending.join(risk.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner")
     found = (
         protocol.training_rows(rows, reports, t0, parameters["window_days"])
-        .select("TRANSACTION_ID", "TX_DATETIME", *FEATURES, "IS_FRAUD")
+        .select("TRANSACTION_ID", "TX_DATETIME", *FEATURES, "IS_FRAUD", "REPORTED_AT")
         .collect()
     )
-    if found.filter(pl.col("TX_DATETIME").dt.date() >= t0).height:
-        raise Refused(f"the training set of {partition} has rows from {partition} on")
-    first, _ = protocol.training_days(t0, parameters["window_days"])
+    first, end = protocol.training_days(t0, parameters["window_days"])
+    checks = judge_training_set(
+        found,
+        ROLES,
+        rows_before=datetime.combine(end, time()),
+        labels_before=datetime.combine(t0, time()),
+    )
     start = found.select(pl.col("TX_DATETIME").min().dt.date()).item() or t0
     days = found.select(pl.col("TX_DATETIME").dt.date().n_unique()).item()
     return Produced(
@@ -60,11 +87,34 @@ def training_set(
                 else {}
             ),
         },
+        checks=checks,
+    )
+
+
+def training_set_replay(
+    training_set: pl.LazyFrame, transactions: pl.LazyFrame, labelled: pl.LazyFrame, reports: pl.LazyFrame
+) -> Produced:
+    """How many rows of the training set, and of how many features, came out the same without the future."""
+    rows = sample(training_set.collect(), "TRANSACTION_ID", REPLAYED_ROWS)
+    every = transactions.collect()
+    terminals = every.join(rows, on="TRANSACTION_ID", how="semi").select("TERMINAL_ID").unique().lazy()
+    known = protocol.as_reported(labelled.join(terminals, on="TERMINAL_ID", how="semi"), reports).collect()
+    found = [
+        *replay(customer_spending, rows, every),
+        *replay(terminal_risk, rows, every, known, known_at="KNOWN_AT"),
+    ]
+    numbers = {"rows": rows.height, "features": len(FEATURES), "features_that_differ": len(found)}
+    results = [CheckResult(REPLAY_CHECK.name, not found, numbers, str(found[0]) if found else "")]
+    if found:
+        raise Refused(f"{len(found)} features saw the future: {found[0]}. Correct the feature", results)
+    return Produced(
+        pl.DataFrame({"rows": [rows.height], "features": [len(FEATURES)]}), metadata=numbers, checks=results
     )
 
 
 def fraud_lightgbm(
     training_set: pl.LazyFrame,
+    replay: pl.LazyFrame,
     partition: str,
     parameters: Mapping[str, Any],
     inputs: Mapping[str, Any],
@@ -94,6 +144,7 @@ def fraud_lightgbm(
             "rows": rows.height,
             "frauds": int(rows["IS_FRAUD"].sum()),
         },
+        "replayed_rows": replay.collect()["rows"].item(),
     }
     return Produced(
         files_table({"model.txt": model, "about.json": json.dumps(about, sort_keys=True, indent=1)}),
@@ -107,21 +158,28 @@ def fraud_lightgbm(
 
 
 def predictions(
-    model: pl.LazyFrame, transactions: pl.LazyFrame, spending: pl.LazyFrame, risk: pl.LazyFrame, threads: int
+    model: pl.LazyFrame,
+    training_set: pl.LazyFrame,
+    transactions: pl.LazyFrame,
+    spending: pl.LazyFrame,
+    risk: pl.LazyFrame,
+    threads: int,
 ) -> Produced:
     """The probability of fraud of every transaction of the week that the model serves."""
     text = file_in(model.collect(), "model.txt").decode()
+    of_week = transactions.select("TRANSACTION_ID", "CUSTOMER_ID").collect()
     rows = (
-        transactions.select("TRANSACTION_ID", "CUSTOMER_ID")
+        of_week.lazy()
         .join(spending, on="TRANSACTION_ID", how="inner")
         .join(risk.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner")
         .sort("TX_DATETIME", "TRANSACTION_ID")
         .collect()
     )
     scores = predict_lightgbm(text, rows.select(FEATURES), num_threads=threads)
-    return Produced(
-        rows.select("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID").with_columns(score=pl.Series(scores))
-    )
+    found = rows.select("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID").with_columns(score=pl.Series(scores))
+    fitted_on = training_set.select("TRANSACTION_ID").collect().to_series()
+    checks = judge_scores(found, fitted_on, of_week.height, key="TRANSACTION_ID", score="score")
+    return Produced(found, checks=checks)
 
 
 def evaluation(
@@ -229,12 +287,36 @@ def weekly_assets(
             "TX_DATETIME": Column(pl.Datetime("us"), "when it happened, UTC"),
             **{name: features[name] for name in FEATURES},
             "IS_FRAUD": Column(pl.Boolean(), "the label as it was known before T0"),
+            "REPORTED_AT": Column(pl.Datetime("us"), "when the label became known, UTC"),
         },
+        own_checks=TRAINING_CHECKS,
         **week,
     )(training_set)
+    replayed = table(
+        "training_set_replay",
+        reads={
+            "training_set": same("training_set"),
+            "transactions": Read(
+                "validated/transactions", first + customer_spending.reads().first, last_day, "pass", 0
+            ),
+            "labelled": Read(
+                "labelled_transactions", first + terminal_risk.reads().first, last_day, "pass", 0
+            ),
+            "reports": Read(
+                "validated/fraud_reports", first + terminal_risk.reads().first, last_day, "pass", 0
+            ),
+        },
+        group="training",
+        columns={
+            "rows": Column(pl.Int64(), "training rows whose features were computed again"),
+            "features": Column(pl.Int64(), "features that came out the same"),
+        },
+        own_checks=(REPLAY_CHECK,),
+        **week,
+    )(training_set_replay)
     model = table(
         "fraud_lightgbm",
-        reads={"training_set": same("training_set")},
+        reads={"training_set": same("training_set"), "replay": same("training_set_replay")},
         parameters={"lightgbm": dict(lightgbm), "rounds": rounds, "seed": seed, "window_days": window_days},
         runtime={"threads": threads},
         group="models",
@@ -247,6 +329,7 @@ def weekly_assets(
         "predictions",
         reads={
             "model": same("fraud_lightgbm"),
+            "training_set": same("training_set", columns=["TRANSACTION_ID"]),
             "transactions": Read(
                 "validated/transactions", 0, 6, "wait", 7, ("TRANSACTION_ID", "CUSTOMER_ID")
             ),
@@ -262,6 +345,7 @@ def weekly_assets(
             "CUSTOMER_ID": Column(pl.Int64(), "the card that paid"),
             "score": Column(pl.Float64(), "probability of fraud"),
         },
+        own_checks=SCORING_CHECKS,
         **week,
     )(predictions)
     figures = table(
@@ -280,4 +364,4 @@ def weekly_assets(
         publish=publish_report,
         **week,
     )(evaluation)
-    return [training, model, scores, figures]
+    return [training, replayed, model, scores, figures]

@@ -31,7 +31,7 @@ def test_days(t0: date) -> tuple[date, date]:
 
 
 def labels_known_before(labels: pl.LazyFrame, day: date) -> pl.LazyFrame:
-    """The label of each transaction as it was known when `day` began: TRANSACTION_ID, IS_FRAUD.
+    """The label of each transaction as it was known when `day` began: TRANSACTION_ID, IS_FRAUD, REPORTED_AT.
 
     `labels` has TRANSACTION_ID, REPORTED_AT, IS_FRAUD. The latest report wins; of two reports of one
     moment, that of a fraud.
@@ -39,7 +39,20 @@ def labels_known_before(labels: pl.LazyFrame, day: date) -> pl.LazyFrame:
     return (
         labels.filter(pl.col("REPORTED_AT").dt.date() < day)
         .group_by("TRANSACTION_ID")
-        .agg(pl.col("IS_FRAUD").sort_by("REPORTED_AT", "IS_FRAUD").last())
+        .agg(pl.col("IS_FRAUD", "REPORTED_AT").sort_by("REPORTED_AT", "IS_FRAUD").last())
+    )
+
+
+def as_reported(labelled: pl.LazyFrame, reports: pl.LazyFrame) -> pl.LazyFrame:
+    """Labelled transactions, and as KNOWN_AT when each label was known by the report itself.
+
+    Of several reports on one transaction the first goes with its first label, and so on.
+    """
+    number = pl.struct("REPORTED_AT", "IS_FRAUD").rank("ordinal").over("TRANSACTION_ID")
+    of_these = reports.join(labelled, on="TRANSACTION_ID", how="semi")
+    told = of_these.select("TRANSACTION_ID", number.alias("n"), KNOWN_AT="REPORTED_AT")
+    return (
+        labelled.with_columns(number.alias("n")).join(told, on=["TRANSACTION_ID", "n"], how="left").drop("n")
     )
 
 
@@ -49,7 +62,7 @@ def training_rows(
     """The training rows for the test week that begins on `t0`, by (TX_DATETIME, TRANSACTION_ID).
 
     `transactions` needs TRANSACTION_ID and TX_DATETIME and may have any other columns, features among them;
-    out come all of its columns and IS_FRAUD.
+    out come all of its columns, IS_FRAUD and REPORTED_AT.
     """
     return (
         transactions.filter(_happened(*training_days(t0, window_days)))
@@ -62,8 +75,8 @@ def test_rows(transactions: pl.LazyFrame, labels: pl.LazyFrame, t0: date) -> pl.
     """The test rows of the week that begins on `t0`, by (TX_DATETIME, TRANSACTION_ID).
 
     `transactions` needs TRANSACTION_ID, TX_DATETIME and CUSTOMER_ID of the days [T0 − 14, T0 + 7) and may
-    have any other columns; out come all of its columns and IS_FRAUD. `labels` needs the reports of the days
-    [T0 − 14, T0 + 14).
+    have any other columns; out come all of its columns, IS_FRAUD and REPORTED_AT. `labels` needs the reports
+    of the days [T0 − 14, T0 + 14).
     """
     first, end = test_days(t0)
     tested = transactions.filter(_happened(first, end)).join(
