@@ -377,9 +377,10 @@ def moved_inputs_are_not_looked_at(monkeypatch: pytest.MonkeyPatch, hit: Hit) ->
     def moved(self: Inputs, entry: planner.Entry, now: Any) -> None:
         hit()
 
-    def make_current(self: AssetRun, entry: Any, trace: Any, metadata: Any, created: bool, now: Any) -> None:
-        self.heads[trace.partition] = now.get(self.node.name, {}).get(trace.partition)  # type: ignore[assignment]
-        real(self, entry, trace, metadata, created, now)
+    def make_current(self: AssetRun, value: Any, now: Any) -> None:
+        partition = value.trace.partition
+        self.heads[partition] = now.get(self.node.name, {}).get(partition)
+        real(self, value, now)
 
     monkeypatch.setattr(Inputs, "moved", moved)
     monkeypatch.setattr(AssetRun, "_make_current", make_current)
