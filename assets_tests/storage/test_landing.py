@@ -3,14 +3,17 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from my_platform.errors import PlatformError
+from my_platform.errors import Refused
 from my_platform.incremental.declare import Grain, ordinal
-from my_platform.storage.landing import Landed, Landing, LandingBucket, LandingFolder, content_digest, key_of
+from my_platform.storage.landing import Landed, Landing, content_digest, key_of
+from my_platform.storage.places import LandingBucket, LandingFolder
 from my_platform.storage.trace_index import TraceIndex
 
 TABLES = {"sales": Grain.DAY, "shops": Grain.ONCE}
@@ -153,18 +156,27 @@ def test_two_files_for_a_day_are_one_partition(source: Source, landing: Landing)
 
 
 def test_names_that_are_no_day_are_left_aside_and_told(source: Source, landing: Landing) -> None:
-    strange = [
-        "2018-02-30.parquet", "20180401.parquet", "2018-4-1.parquet", "2018-04-01.txt", "2018-04-01", "README.md",
-        "2018-04-01.parquet.tmp", "day 2018-04-01.parquet", "2018-W14-7.parquet",
+    misnamed = [
+        "2018-02-30.parquet", "20180401.parquet", "2018-4-1.parquet", "day 2018-04-01.parquet", "2018-W14-7.parquet",
     ]  # fmt: skip
-    for name in strange:
+    ignored = [
+        "2018-04-01.txt",
+        "2018-04-01",
+        "README.md",
+        "2018-04-01.parquet.tmp",
+        "2018-04-01.parquet.part",
+    ]
+    for name in (*misnamed, *ignored):
         source.drop(f"sales/{name}")
     source.drop(f"sales/{ONE}.parquet")
     source.drop("shops/2018-04-01.parquet")
     found = landing.scan(TABLES)
     assert found["sales"].files == {ordinal(ONE): (f"sales/{ONE}.parquet",)}
-    assert sorted(found["sales"].ignored) == sorted(f"sales/{name}" for name in strange)
+    assert sorted(found["sales"].ignored) == sorted(f"sales/{name}" for name in ignored)
+    assert sorted(found["sales"].misnamed) == sorted(f"sales/{name}" for name in misnamed)
+    assert "its name is no partition of sales" in found["sales"].misnamed["sales/2018-4-1.parquet"]
     assert found["shops"].digests == {}
+    assert "Name it shops.parquet" in found["shops"].misnamed["shops/2018-04-01.parquet"]
 
 
 def test_hidden_files_are_not_seen_at_all(source: Source, landing: Landing) -> None:
@@ -176,27 +188,25 @@ def test_hidden_files_are_not_seen_at_all(source: Source, landing: Landing) -> N
 def test_what_was_planned_is_read_or_nothing(source: Source, landing: Landing) -> None:
     source.drop(f"sales/{ONE}.parquet", b"a")
     found = sales(landing)
-    files, digest = found.files[ordinal(ONE)], found.digests[ordinal(ONE)]
-    assert landing.read(files, digest) == [(f"{source.location}/sales/{ONE}.parquet", b"a")]
+    assert landing.read(found, ordinal(ONE)) == [(f"{source.location}/sales/{ONE}.parquet", b"a")]
     source.drop(f"sales/{ONE}.parquet", b"b", age_s=5)
-    assert landing.read(files, digest) is None
+    assert landing.read(found, ordinal(ONE)) is None
     source.remove(f"sales/{ONE}.parquet")
-    assert landing.read(files, digest) is None
+    assert landing.read(found, ordinal(ONE)) is None
 
 
 def test_whether_files_stand_still_is_told_without_reading_them(source: Source, landing: Landing) -> None:
     source.drop(f"sales/{ONE}.parquet", b"a")
     found = sales(landing)
-    files, digest = found.files[ordinal(ONE)], found.digests[ordinal(ONE)]
     hashed = landing.hashed
-    assert landing.still(files, digest)
-    assert not landing.still(files, content_digest(b"other"))
+    assert landing.still(found, ordinal(ONE))
+    assert not landing.still(replace(found, digests={ordinal(ONE): content_digest(b"other")}), ordinal(ONE))
     assert landing.has("sales", Grain.DAY, ordinal(ONE))
     assert not landing.has("sales", Grain.DAY, ordinal(TWO))
     source.drop(f"sales/{ONE}.parquet", b"longer", age_s=5)
-    assert not landing.still(files, digest)
+    assert not landing.still(found, ordinal(ONE))
     source.remove(f"sales/{ONE}.parquet")
-    assert not landing.still(files, digest)
+    assert not landing.still(found, ordinal(ONE))
     assert not landing.has("sales", Grain.DAY, ordinal(ONE))
     assert landing.hashed == hashed
 
@@ -235,7 +245,8 @@ def test_a_file_that_keeps_changing_counts_by_what_it_said_before(
     before = sales(landing)
     source.drop(path, b"x", age_s=9)
     changing(landing, lambda n: source.drop(path, b"x" * (n + 1), age_s=8), monkeypatch)
-    assert sales(landing) == before
+    found = sales(landing)
+    assert (found.digests, list(found.unfinished)) == (before.digests, [path])
 
 
 def test_a_new_file_that_keeps_changing_has_not_landed_yet(
@@ -244,7 +255,8 @@ def test_a_new_file_that_keeps_changing_has_not_landed_yet(
     path = f"sales/{ONE}.parquet"
     source.drop(path, b"x")
     changing(landing, lambda n: source.drop(path, b"x" * (n + 1), age_s=8), monkeypatch)
-    assert sales(landing) == Landed()
+    found = sales(landing)
+    assert (found.digests, list(found.unfinished)) == ({}, [path])
     monkeypatch.undo()
     assert set(sales(landing).digests) == {ordinal(ONE)}
 
@@ -311,14 +323,33 @@ def test_a_file_renamed_over_another_of_its_size_and_time_is_seen(folder: Path, 
     assert sales(here).digests == {ordinal(ONE): content_digest(b"two")}
 
 
-def test_links_pipes_and_folders_are_no_landed_files(folder: Path, here: Landing, tmp_path: Path) -> None:
+def test_what_is_no_plain_file_is_refused_as_what_it_is_and_not_opened(
+    folder: Path, here: Landing, tmp_path: Path
+) -> None:
     (folder / "sales").mkdir(parents=True)
     (tmp_path / "elsewhere.parquet").write_bytes(b"x")
     (folder / "sales" / f"{ONE}.parquet").symlink_to(tmp_path / "elsewhere.parquet")
     os.mkfifo(folder / "sales" / f"{TWO}.parquet")
     (folder / "sales" / "2018-04-03.parquet").mkdir()
     (folder / "shops.parquet").symlink_to("nowhere")
-    assert here.scan(TABLES) == {"sales": Landed(), "shops": Landed()}
+    found = here.scan(TABLES)
+    assert here.hashed == 0
+    for day, what in ((ONE, "a symbolic link"), (TWO, "a pipe"), ("2018-04-03", "a folder")):
+        with pytest.raises(Refused, match=rf"{folder}/sales/{day}.parquet is {what}, expected a plain file"):
+            here.read(found["sales"], ordinal(day))
+    with pytest.raises(Refused, match=r"shops.parquet is a symbolic link"):
+        here.read(found["shops"], 0)
+
+
+def test_a_file_that_becomes_a_pipe_after_it_was_listed_is_not_waited_for(
+    folder: Path, here: Landing
+) -> None:
+    path = folder / "sales" / f"{ONE}.parquet"
+    Source(str(folder)).drop(f"sales/{ONE}.parquet", b"a")
+    found = sales(here)
+    path.unlink()
+    os.mkfifo(path)
+    assert here.read(found, ordinal(ONE)) is None
 
 
 def test_a_folder_of_a_table_may_lie_elsewhere(folder: Path, here: Landing, tmp_path: Path) -> None:
@@ -339,14 +370,43 @@ def test_a_file_that_may_not_be_read_is_named(
 ) -> None:
     Source(str(folder)).drop(f"sales/{ONE}.parquet")
 
-    def denied(path: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(path))
+    Source(str(folder)).drop(f"sales/{TWO}.parquet")
+    deny(monkeypatch, f"{folder}/sales/{ONE}.parquet")
+    found = sales(here)
+    assert list(found.digests) == [ordinal(ONE), ordinal(TWO)]
+    with pytest.raises(Refused, match=rf"{folder}/sales/{ONE}.parquet cannot be read: Permission denied"):
+        here.read(found, ordinal(ONE))
+    monkeypatch.undo()
+    assert here.read(sales(here), ordinal(ONE))
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
-    with pytest.raises(
-        PlatformError, match=rf"{folder}/sales/{ONE}.parquet cannot be read: Permission denied"
-    ):
-        sales(here)
+
+def test_a_folder_that_may_not_be_listed_counts_as_it_was_before(
+    folder: Path, here: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Source(str(folder)).drop(f"sales/{ONE}.parquet")
+    before = sales(here)
+    listdir = os.listdir
+    monkeypatch.setattr(
+        os, "listdir", lambda path: denied(path) if str(path).endswith("sales") else listdir(path)
+    )
+    found = sales(here)
+    assert found.digests == before.digests
+    assert found.unusable == {
+        "sales": f"{folder}/sales cannot be read: Permission denied. Give the user of this process the right "
+        "to read what lands"
+    }
+
+
+def denied(path: object) -> Any:
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Let a file be unreadable, as its mode would make it for a user who is not root."""
+    opened = os.open
+    monkeypatch.setattr(
+        os, "open", lambda p, *rest, **more: denied(p) if str(p) == path else opened(p, *rest, **more)
+    )
 
 
 @pytest.mark.parametrize("day", [date(1969, 12, 31), date(1970, 1, 1), date(2024, 2, 29)])

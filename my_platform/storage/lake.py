@@ -256,13 +256,20 @@ class Lake:
                     damaged.append(str(error))
         return damaged
 
-    def quarantined(self, asset: str, partition: str, version: str) -> pl.DataFrame | None:
+    def quarantined(
+        self, asset: str, partition: str, version: str, made_by: str | None = None
+    ) -> pl.DataFrame | None:
         """The rows that were turned away when a data version was made; None where there were none.
+
+        Args:
+            made_by: the fingerprint that the version was made by, where it is known; others may have given the
+                same version and turned other rows away.
 
         Raises:
             DamagedObject: they cannot be read; they and the value are taken out, to be computed again.
         """
-        for fingerprint in self.index.find(asset, partition, version):
+        known = self.index.find(asset, partition, version)
+        for fingerprint in [made_by] if made_by in known else known:
             path = self.path(asset, partition, fingerprint)
             if self.quarantine.exists(path):
                 try:
@@ -272,6 +279,19 @@ class Lake:
                     self.discard(asset, partition, fingerprint)
                     raise
         return None
+
+    def keep_refused(self, asset: str, partition: str, fingerprint: str, rows: pl.DataFrame) -> None:
+        """Keep the rows for which the inputs of a partition were refused as a whole."""
+        path = self.path(asset, partition, fingerprint)
+        self.quarantine.create(path, seal(rows, {"refused": path}))
+
+    def refused_rows(self, asset: str, partition: str, fingerprint: str) -> pl.DataFrame | None:
+        """The rows for which inputs were refused; None where none are kept, or they are damaged."""
+        path = self.path(asset, partition, fingerprint)
+        try:
+            return unseal(self.quarantine.read(path), f"{self.quarantine.root}/{path}")
+        except DamagedObject:
+            return None
 
     def _adopt_all(self, asset: str, partition: str) -> Iterator[Trace]:
         for path, _ in list(self.store.list(f"{asset}/{partition or 'all'}")):

@@ -1,0 +1,246 @@
+"""Where landed files lie: a local folder or an S3 bucket.
+
+Sources write here, and people make mistakes: what is no plain file is listed as what it is, and never
+followed, opened or waited for.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from my_platform.errors import PlatformError
+from my_platform.storage.objects import replace_file
+
+SUFFIXES = (".parquet", ".csv", ".csv.zst", ".csv.gz")
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_LONGEST_SHOWN = 300
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file as a listing shows it; ``mark`` changes whenever the file is replaced.
+
+    Attributes:
+        kind: what it is where it is no plain file, such as "a pipe"; empty for plain files.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    mark: int
+    kind: str = ""
+
+
+class Unreadable(PlatformError):
+    """What lies in landing cannot be listed or read; its text says what, why, and what to do."""
+
+
+class LandingPlace(Protocol):
+    """Where landed files lie."""
+
+    root: str
+
+    def list(self, name: str) -> Iterator[Listed]:
+        """What lies in a folder, or the files of that name with any suffix; hidden names left out.
+
+        Raises:
+            Unreadable: the folder cannot be listed.
+        """
+        ...
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a plain file.
+
+        Raises:
+            FileNotFoundError: there is none any more.
+            Unreadable: it cannot be read.
+        """
+        ...
+
+    def stat(self, path: str) -> Listed | None: ...
+
+    def below(self, folder: str) -> Iterator[str]:
+        """The paths of all plain files in a folder and those within it; hidden names left out."""
+        ...
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write a file whole; only people's decisions are written here, each under a name of its own.
+
+        Raises:
+            PlatformError: it cannot be written.
+        """
+        ...
+
+
+class LandingFolder:
+    """Landed files in a local folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = str(root)
+
+    def list(self, name: str) -> Iterator[Listed]:
+        try:
+            names = os.listdir(f"{self.root}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+        for path in (*(f"{name}/{found}" for found in names), *(f"{name}{suffix}" for suffix in SUFFIXES)):
+            listed = self.stat(path)
+            if listed is not None:
+                yield listed
+
+    def read(self, path: str) -> bytes:
+        # A link or a pipe that has taken the place of a file is neither followed nor waited for.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            with open(os.open(f"{self.root}/{path}", flags), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise FileNotFoundError(f"{self.root}/{path} is no plain file")
+                return file.read()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR):
+                raise FileNotFoundError(f"{self.root}/{path} is no plain file") from error
+            raise self._unreadable(path, error) from error
+
+    def stat(self, path: str) -> Listed | None:
+        if os.path.basename(path).startswith("."):
+            return None
+        try:
+            found = os.lstat(f"{self.root}/{path}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+        kind = "" if stat.S_ISREG(found.st_mode) else _KINDS.get(stat.S_IFMT(found.st_mode), "no plain file")
+        return Listed(path, found.st_size, found.st_mtime_ns, found.st_ino, kind)
+
+    def below(self, folder: str) -> Iterator[str]:
+        for found, folders, files in os.walk(f"{self.root}/{folder}"):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            inside = os.path.relpath(found, self.root)
+            for name in files:
+                listed = self.stat(f"{inside}/{name}")
+                if listed is not None and not listed.kind:
+                    yield listed.path
+
+    def create(self, path: str, data: bytes) -> None:
+        try:
+            replace_file(Path(self.root) / path, data)
+        except OSError as error:
+            raise PlatformError(
+                f"{self.root}/{path} cannot be written: {error.strerror}. Give the user of this process the right "
+                "to write there"
+            ) from error
+
+    def _unreadable(self, path: str, error: OSError) -> Unreadable:
+        return Unreadable(
+            f"{shown(f'{self.root}/{path}')} cannot be read: {error.strerror}. Give the user of this process "
+            "the right to read what lands"
+        )
+
+
+class LandingBucket:
+    """Landed files in an S3-compatible bucket; an object's mark is its ETag."""
+
+    def __init__(self, url: str) -> None:
+        from obstore.store import S3Store
+
+        self.store = S3Store.from_url(url)
+        self.root = url.rstrip("/")
+
+    def list(self, name: str) -> Iterator[Listed]:
+        for path, size, modified, tag in self._entries(f"{name}/"):
+            if not path.rpartition("/")[2].startswith("."):
+                yield self._listed(path, size, modified, tag)
+        for suffix in SUFFIXES:
+            listed = self.stat(f"{name}{suffix}")
+            if listed is not None:
+                yield listed
+
+    def read(self, path: str) -> bytes:
+        import obstore
+
+        return bytes(obstore.get(self.store, path).bytes())
+
+    def stat(self, path: str) -> Listed | None:
+        import obstore
+
+        try:
+            found = obstore.head(self.store, path)
+        except FileNotFoundError:
+            return None
+        return self._listed(path, found["size"], found["last_modified"], str(found["e_tag"]))
+
+    def below(self, folder: str) -> Iterator[str]:
+        for path, _, _, _ in self._entries(f"{folder}/"):
+            if not path.rpartition("/")[2].startswith("."):
+                yield path
+
+    def create(self, path: str, data: bytes) -> None:
+        import obstore
+
+        obstore.put(self.store, path, data)
+
+    def _entries(self, prefix: str) -> Iterator[tuple[str, int, datetime, str]]:
+        import obstore
+        from obstore.exceptions import InvalidPathError
+
+        try:
+            for page in list(obstore.list(self.store, prefix)):
+                for entry in page:
+                    yield entry["path"], entry["size"], entry["last_modified"], str(entry["e_tag"])
+        except InvalidPathError:
+            # One key that obstore holds for no path, such as `a/../b`, keeps it from listing all others.
+            yield from self._every_key(prefix)
+
+    def _every_key(self, prefix: str) -> Iterator[tuple[str, int, datetime, str]]:
+        import boto3
+
+        bucket, _, folder = self.root.removeprefix("s3://").partition("/")
+        below = f"{folder}/" if folder else ""
+        pages = (
+            boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=below + prefix)
+        )
+        for page in pages:
+            for entry in page.get("Contents", ()):
+                yield entry["Key"].removeprefix(below), entry["Size"], entry["LastModified"], entry["ETag"]
+
+    @staticmethod
+    def _listed(path: str, size: int, modified: datetime, tag: str) -> Listed:
+        mark = int.from_bytes(hashlib.sha256(tag.strip('"').encode()).digest()[:7], "little")
+        # A listing tells milliseconds, the head of one object whole seconds.
+        return Listed(path, size, int(modified.timestamp()) * 1_000_000_000, mark)
+
+
+def is_hostile(path: str) -> bool:
+    """Whether a name is none that a source gives by mistake: it leaves its folder, is not to be printed, or endless."""
+    steps = path.replace("\\", "/").split("/")
+    return (
+        any(step in ("", ".", "..") or len(step) > _LONGEST_NAME for step in steps) or not path.isprintable()
+    )
+
+
+def shown(name: str) -> str:
+    """A name as it can be printed: control characters escaped, and the middle of a long one left out."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    if len(text) <= _LONGEST_SHOWN:
+        return text
+    half = _LONGEST_SHOWN // 2
+    return f"{text[:half]}…{text[-half:]} ({len(name)} characters)"
