@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from my_platform.errors import Refused
-from my_platform.quality.contracts import ROW, Contract, check_columns, split_rows
+from my_platform.quality.contracts import ROW, Contract
+from my_platform.quality.rows import split_rows
 
 DAY = "2018-04-01"
 NAN, INFINITE = float("nan"), float("inf")
@@ -221,42 +222,6 @@ def test_the_schema_and_the_catalogue_come_from_the_model() -> None:
     assert list(CONTRACT.schema) == list(GOOD)
     assert CONTRACT.schema["at"] == pl.Datetime("us")
     assert CONTRACT.catalogue["id"].description == "identifies the sale"
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda t: t.drop("cents", "shop"), "column shop, cents is missing"),
-        (lambda t: t.with_columns(extra=1), "column extra is not in the contract"),
-        (
-            lambda t: t.rename({"cents": "Cents"}),
-            "column cents is missing; column Cents is not in the contract",
-        ),
-        (lambda t: t.with_columns(pl.col("cents").cast(pl.Int32)), "column cents is Int32, expected Int64"),
-        (lambda t: t.with_columns(pl.col("id").cast(pl.String)), "column id is String, expected Int64"),
-        (lambda t: t.with_columns(pl.col("at").dt.date()), "column at is Date, expected Datetime"),
-        (
-            lambda t: t.with_columns(pl.col("at").dt.replace_time_zone("Europe/Berlin")),
-            "column at is Datetime.*Europe/Berlin.*, expected Datetime",
-        ),
-    ],
-)
-def test_each_problem_of_columns_is_named_with_the_file(change: Any, message: str) -> None:
-    with pytest.raises(
-        Refused, match=rf"^sales/{DAY}.parquet: .*{message}.*Expected are the columns id, at, shop"
-    ):
-        check_columns(change(rows({})).schema, CONTRACT, f"sales/{DAY}.parquet")
-
-
-@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
-@pytest.mark.parametrize("zone", [None, "UTC"])
-def test_times_may_have_any_unit_and_be_marked_as_utc(unit: Any, zone: str | None) -> None:
-    schema = pl.Schema({**CONTRACT.schema, "at": pl.Datetime(unit, zone)})
-    check_columns(schema, CONTRACT, "f")
-
-
-def test_the_order_of_columns_does_not_matter() -> None:
-    check_columns(pl.Schema(reversed(list(CONTRACT.schema.items()))), CONTRACT, "f")
 
 
 def test_a_day_is_told_at_its_edges() -> None:

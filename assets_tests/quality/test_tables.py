@@ -15,8 +15,9 @@ from polars.testing import assert_frame_equal
 
 from my_platform.errors import Refused
 from my_platform.incremental.declare import Grain, Produced
-from my_platform.quality.contracts import Contract
-from my_platform.quality.tables import raw_table, read_landed, validate, validated_table
+from my_platform.quality.contracts import Contract, version_of
+from my_platform.quality.parsing import read_landed
+from my_platform.quality.tables import raw_table, validate, validated_table
 
 DAY = "2018-04-01"
 
@@ -68,7 +69,7 @@ def zstd(data: bytes) -> bytes:
 
 
 def landed(data: bytes, name: str = f"landing/sales/{DAY}.parquet") -> pl.DataFrame:
-    return read_landed([(name, data)], CONTRACT).table
+    return read_landed([(name, data)], CONTRACT.columns).table
 
 
 def refusal(data: bytes, name: str = f"landing/sales/{DAY}.parquet") -> str:
@@ -140,7 +141,7 @@ def test_days_that_stand_for_never_are_read(at: datetime) -> None:
 
 
 def test_the_metadata_names_the_file() -> None:
-    assert read_landed([("f.parquet", parquet())], CONTRACT).metadata == {
+    assert read_landed([("f.parquet", parquet())], CONTRACT.columns).metadata == {
         "file": "f.parquet",
         "file_bytes": len(parquet()),
     }
@@ -170,7 +171,7 @@ def test_two_files_for_a_partition_are_refused_by_name() -> None:
     with pytest.raises(
         Refused, match=r"a/1.csv and a/1.parquet are for the same partition; leave one of them"
     ):
-        read_landed([("a/1.csv", csv()), ("a/1.parquet", parquet())], CONTRACT)
+        read_landed([("a/1.csv", csv()), ("a/1.parquet", parquet())], CONTRACT.columns)
 
 
 def test_a_file_with_other_columns_is_refused_by_column() -> None:
@@ -285,6 +286,12 @@ class Landed:
     def inputs(self, read: str, key: str) -> Mapping[str, pl.DataFrame]:
         return {key: self.files[key]}
 
+    def origin(self, read: str, key: str) -> Sequence[str]:
+        return [f"{key}.parquet"]
+
+    def released(self, key: str) -> frozenset[str]:
+        return frozenset()
+
 
 RAW = raw_table("raw/sales", CONTRACT, source="sales")
 VALID = validated_table("validated/sales", RAW, CONTRACT)
@@ -309,7 +316,12 @@ def test_valid_and_quarantined_rows_are_produced_side_by_side() -> None:
     assert_frame_equal(made.table, ROWS.sort("at"))
     assert made.quarantined is not None
     assert made.quarantined["rule"].to_list() == ["repeated_row"]
-    assert made.metadata == {"landed_rows": 21, "valid_rows": 20, "quarantined_rows": 1}
+    (bad,) = made.quarantined.to_dicts()
+    assert (bad["row_number"], bad["file"]) == (20, f"{DAY}.parquet")
+    assert bad["contract_version"] == version_of(CONTRACT)
+    counts = {"landed_rows": 21, "valid_rows": 20, "quarantined_rows": 1}
+    shown = {name: bad[name] for name in ("row_number", "rule", "column", "value", "reason")}
+    assert made.metadata == {**counts, "contract_version": version_of(CONTRACT), "quarantine": [shown]}
 
 
 def test_days_that_fail_their_gate_do_not_hinder_others() -> None:

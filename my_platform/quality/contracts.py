@@ -1,22 +1,37 @@
-"""Contracts: what a table promises, as a pandera model, and the split of its rows into good and bad.
+"""Contracts: what a table promises, as a pandera model.
 
 A pandera model says the columns, their types and the rules for rows. What it cannot say of a partition
 stands beside it in a ``Contract``: how rows are sorted, which column holds the event time, how few rows
-and how large a share of bad rows a partition may have.
+and how large a share of bad rows a partition may have, and what is done with files of other columns.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
 
 os.environ.setdefault("PANDERA_VALIDATION_DEPTH", "SCHEMA_AND_DATA")
 
 import pandera.polars as pa
 import polars as pl
 
-from my_platform.errors import Refused
+from my_platform.errors import PlatformError
+from my_platform.incremental.code import code_version
 from my_platform.incremental.declare import Column
+from my_platform.quality.columns import Columns
 
 ROW = "row_number"
+REPEATED, OUTSIDE, UNKNOWN = "repeated_row", "outside_day", "unknown_key"
+NULL, UNIQUE = "not_nullable", "field_uniqueness"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule for rows: its name, as it stands in quarantine, and the columns that it reads."""
+
+    name: str
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,10 @@ class Contract:
         time: the column with the event time (UTC, without zone); its day is the partition's.
         at_least_rows: fewer rows than this and the partition is refused.
         most_bad_share: a larger share of bad rows than this and the partition is refused.
+        most_bad_share_by_rule: the same for single rules: by rule, or by ``COLUMN.rule``.
+        extra_columns: whether a file with columns beyond the contract's is refused, or these are left out.
+        renames: other names under which a column may land, to its own.
+        casts: other types in which a column may land, each of which loses nothing.
     """
 
     model: type[pa.DataFrameModel]
@@ -36,6 +55,34 @@ class Contract:
     time: str | None = None
     at_least_rows: int = 1
     most_bad_share: float = 0.1
+    most_bad_share_by_rule: Mapping[str, float] = field(default_factory=dict)
+    extra_columns: Literal["refuse", "ignore"] = "refuse"
+    renames: Mapping[str, str] = field(default_factory=dict)
+    casts: Mapping[str, tuple[pl.DataType, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        schema = self.model.to_schema()
+        name = self.model.__name__
+        coerced = [column for column, found in schema.columns.items() if found.coerce]
+        if schema.coerce or coerced:
+            raise PlatformError(
+                f"{name} coerces {', '.join(coerced) or 'its columns'}, which changes values without a word; "
+                "take `coerce` away, and say in `casts` which other types may land"
+            )
+        for column in (*self.sort_by, *([self.time] if self.time else [])):
+            if column not in schema.columns:
+                raise PlatformError(f"{name} has no column {column}; it has {', '.join(schema.columns)}")
+            if schema.columns[column].nullable:
+                raise PlatformError(
+                    f"{name}: {column} may be null, so that rows have no order or no day; take `nullable` away"
+                )
+        known = {n for rule in self.rules for n in (rule.name, *(f"{c}.{rule.name}" for c in rule.columns))}
+        unknown = [rule for rule in self.most_bad_share_by_rule if rule not in known]
+        if unknown:
+            raise PlatformError(
+                f"{name} has no rule {', '.join(unknown)}; it has {', '.join(sorted(r.name for r in self.rules))}"
+            )
+        self.columns  # noqa: B018 – refuses renames and casts that cannot be
 
     @property
     def schema(self) -> pl.Schema:
@@ -43,139 +90,60 @@ class Contract:
         columns = self.model.to_schema().columns
         return pl.Schema({name: column.dtype.type for name, column in columns.items()})
 
+    @cached_property
+    def columns(self) -> Columns:
+        """What landed files must have."""
+        return Columns(dict(self.schema), self.extra_columns, self.renames, self.casts)
+
     @property
     def catalogue(self) -> dict[str, Column]:
         """Column types and descriptions."""
         columns = self.model.to_schema().columns
         return {name: Column(column.dtype.type, column.description or "") for name, column in columns.items()}
 
-
-@dataclass(frozen=True)
-class Split:
-    """Rows that keep a contract, and the others with rule, reason and row number."""
-
-    valid: pl.DataFrame
-    quarantined: pl.DataFrame
-
-
-def split_rows(table: pl.DataFrame, contract: Contract, partition: str) -> Split:
-    """Divide the rows of a partition; every row is on one side, none on both.
-
-    Raises:
-        Refused: the partition cannot be taken as a whole: a column is missing, unknown or of another type,
-            there are too few rows, or too many of them are bad.
-    """
-    if table.height < contract.at_least_rows:
-        raise Refused(
-            f"{table.height} rows, where at least {contract.at_least_rows} are expected; deliver the file again"
-        )
-    numbered = table.with_row_index(ROW)
-    faults = [
-        *_repeated_rows(table),
-        *_outside_day(table, contract, partition),
-        *_broken_rules(table, contract),
-    ]
-    bad = pl.DataFrame(
-        faults,
-        schema={ROW: pl.UInt32, "rule": pl.String, "column": pl.String, "value": pl.String},
-        orient="row",
-    )
-    by_row = (
-        bad.unique(maintain_order=True)
-        .group_by(ROW, maintain_order=True)
-        .agg(
-            pl.col("rule").first(),
-            pl.format("{} in {}: {}", "rule", "column", "value").str.join("; ").alias("reason"),
-        )
-    )
-    quarantined = numbered.join(by_row, on=ROW, how="inner").sort(ROW)
-    valid = numbered.join(by_row, on=ROW, how="anti").drop(ROW).sort(contract.sort_by, maintain_order=True)
-    if valid.height + quarantined.height != table.height:
-        raise AssertionError(
-            f"{table.height} rows became {valid.height} valid and {quarantined.height} bad ones"
-        )
-    if table.height and quarantined.height > contract.most_bad_share * table.height:
-        example = quarantined.row(0, named=True)
-        rules = ", ".join(
-            f"{rule} ({n})" for rule, n in quarantined.group_by("rule").len().sort("rule").iter_rows()
-        )
-        raise Refused(
-            f"{quarantined.height} of {table.height} rows break the contract, more than {contract.most_bad_share:.0%}: "
-            f"{rules}; for example row {example[ROW]}: {example['reason']}. Deliver a corrected file"
-        )
-    return Split(valid, quarantined)
-
-
-def check_columns(found: pl.Schema, contract: Contract, file: str) -> None:
-    """Raise Refused, naming file and column, unless a file has the contract's columns and types."""
-    expected = contract.schema
-    missing = [name for name in expected if name not in found]
-    extra = [name for name in found if name not in expected]
-    problems = []
-    if missing:
-        problems.append(f"column {', '.join(missing)} is missing")
-    if extra:
-        problems.append(f"column {', '.join(extra)} is not in the contract")
-    problems += [
-        f"column {name} is {found[name]}, expected {expected[name]}"
-        for name in expected
-        if name in found and not _same_type(found[name], expected[name])
-    ]
-    if problems:
-        raise Refused(
-            f"{file}: {'; '.join(problems)}. Expected are the columns {', '.join(expected)}: deliver the file again, "
-            "or change the contract"
-        )
-
-
-def _same_type(found: pl.DataType, expected: pl.DataType) -> bool:
-    if isinstance(found, pl.Datetime) and isinstance(expected, pl.Datetime):
-        return found.time_zone in (None, "UTC")
-    return found == expected
-
-
-def _repeated_rows(table: pl.DataFrame) -> list[tuple[int, str, str, str]]:
-    """Rows that say the same as one before them."""
-    again = table.select(~pl.struct(pl.all()).is_first_distinct()).to_series()
-    return [
-        (int(row), "repeated_row", table.columns[0], "same as a row before")
-        for row in again.arg_true().to_list()
-    ]
-
-
-def _outside_day(table: pl.DataFrame, contract: Contract, partition: str) -> list[tuple[int, str, str, str]]:
-    if contract.time is None:
-        return []
-    outside = table.with_row_index(ROW).filter(
-        pl.col(contract.time).dt.date() != pl.lit(partition).str.to_date("%Y-%m-%d")
-    )
-    return [
-        (row, "outside_day", contract.time, str(value))
-        for row, value in outside.select(ROW, contract.time).iter_rows()
-    ]
-
-
-def _broken_rules(table: pl.DataFrame, contract: Contract) -> list[tuple[int, str, str, str]]:
-    try:
-        contract.model.validate(table, lazy=True)
-    except pa.errors.SchemaErrors as errors:
-        cases = errors.failure_cases
-        for case in cases.filter(pl.col("index").is_null()).iter_rows(named=True):
-            raise Refused(
-                f"column {case['column']}: {case['check']} does not hold, found {case['failure_case']}; "
-                "deliver the file again, or change the contract"
-            ) from None
-        # A repeated row is told by its own rule; the first of them stays.
-        distinct = table.with_row_index(ROW).filter(
-            table.select(pl.struct(pl.all()).is_first_distinct()).to_series()
-        )
-        conflicting = {
-            column: set(distinct.filter(distinct[column].is_duplicated()).get_column(ROW).to_list())
-            for column in cases.filter(pl.col("check") == "field_uniqueness").get_column("column").unique()
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What counts of it in a fingerprint beside the model."""
+        return {
+            "sort_by": self.sort_by,
+            "time": self.time,
+            "at_least_rows": self.at_least_rows,
+            "most_bad_share": self.most_bad_share,
+            "most_bad_share_by_rule": dict(self.most_bad_share_by_rule),
         }
-        return [
-            (case["index"], case["check"], str(case["column"]), str(case["failure_case"]))
-            for case in cases.iter_rows(named=True)
-            if case["check"] != "field_uniqueness" or case["index"] in conflicting[case["column"]]
-        ]
-    return []
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """All rules for rows, in the order in which they are told."""
+        schema = self.model.to_schema()
+        columns = schema.columns
+        found = [Rule(REPEATED, tuple(columns)), Rule(UNKNOWN, tuple(columns))]
+        if self.time is not None:
+            found.insert(1, Rule(OUTSIDE, (self.time,)))
+        for name, column in columns.items():
+            found += [Rule(NULL, (name,))] if not column.nullable else []
+            found += [Rule(UNIQUE, (name,))] if column.unique else []
+            found += [Rule(rule_name(check), (name,)) for check in column.checks]
+        empty = pl.DataFrame(schema=self.schema)
+        return (*found, *(Rule(rule_name(check), _columns_read(check, empty)) for check in schema.checks))
+
+
+def version_of(contract: Contract) -> str:
+    """A digest of a contract: of its model's code and of all that stands beside it, 16 hexadecimal digits."""
+    return code_version(contract.model, parameters={**contract.parameters, **contract.columns.parameters})
+
+
+def rule_name(check: Any) -> str:
+    """The name that pandera gives a check in its failure cases."""
+    return str(check.error or check.name)
+
+
+def _columns_read(check: Any, empty: pl.DataFrame) -> tuple[str, ...]:
+    """The columns without which a rule over several of them cannot be evaluated; all where none is missed."""
+    found = []
+    for name in empty.columns:
+        try:
+            check(empty.drop(name).lazy()).check_passed.collect()
+        except (pl.exceptions.ColumnNotFoundError, LookupError):
+            found.append(name)
+    return tuple(found) or tuple(empty.columns)
