@@ -1,6 +1,6 @@
 """A declared feature set as an asset: which partitions it reads, and its computation over any range of days."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -8,7 +8,17 @@ import polars as pl
 from my_platform.errors import PlatformError
 from my_platform.features import offline
 from my_platform.features.declaration import Aggregate, FeatureSet
-from my_platform.incremental.declare import EXPECTED, Asset, Batch, Column, Grain, Produced, Read, same
+from my_platform.incremental.declare import (
+    EXPECTED,
+    Asset,
+    Batch,
+    Column,
+    ColumnLineage,
+    Grain,
+    Produced,
+    Read,
+    same,
+)
 
 # Days that are computed at once: more would only cost memory, the windows before them are read again.
 _CHUNK_DAYS = 64
@@ -52,6 +62,7 @@ def feature_asset(feature_set: FeatureSet, *, rows: Asset, events: Asset, **cata
         code=(compute_days,),
         parameters={"declaration": feature_set},
         columns=_catalogue(feature_set, rows, events),
+        lineage=column_lineage(feature_set),
         **{
             "group": "features",
             "description": feature_set.description,
@@ -79,6 +90,37 @@ def _one_day(feature_set: FeatureSet, batch: Batch, key: str) -> Produced | Exce
         return Produced(compute_days(feature_set, batch, [key])[key])
     except EXPECTED as error:
         return error
+
+
+def column_lineage(feature_set: FeatureSet) -> ColumnLineage:
+    """The columns of rows and events that each column of a feature set reads, as the declaration says.
+
+    An aggregate reads what it sums and tests, and the entity and the time by which it finds its events.
+    """
+    rows, events = feature_set.rows, feature_set.events
+    entity, time = feature_set.entity, feature_set.event_time
+
+    def of_rows(name: str) -> list[tuple[str, str]]:
+        return [(rows, column) for column in _read_by(feature_set.derive, name)]
+
+    def of_aggregate(aggregate: Aggregate) -> list[tuple[str, str]]:
+        names = [entity, time, *([aggregate.column] if aggregate.column else [])]
+        names += [condition.column for condition in aggregate.where]
+        return [(events, column) for name in names for column in _read_by(feature_set.event_derive, name)]
+
+    found: dict[str, tuple[tuple[str, str], ...]] = {name: ((rows, name),) for name in feature_set.keep}
+    for name, expression in feature_set.columns.items():
+        made_of: dict[tuple[str, str], None] = {}
+        for root in expression.meta.root_names():
+            aggregate = feature_set.aggregates.get(root)
+            made_of |= dict.fromkeys(of_aggregate(aggregate) if aggregate else of_rows(root))
+        found[name] = tuple(made_of)
+    return found
+
+
+def _read_by(derived: Mapping[str, pl.Expr], name: str) -> list[str]:
+    """The columns of a table that one of it, or one derived from it, is read from."""
+    return derived[name].meta.root_names() if name in derived else [name]
 
 
 def _made_from(feature_set: FeatureSet, expression: pl.Expr) -> str:

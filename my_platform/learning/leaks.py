@@ -209,13 +209,13 @@ def _no_label_among_features(rows: pl.DataFrame, roles: Roles) -> CheckResult:
 
 def _no_feature_like_a_label(rows: pl.DataFrame, roles: Roles) -> CheckResult:
     """On a part of the rows, chosen by a hash of their keys; what chance may have done is not flagged."""
-    label = pl.col(roles.label).cast(pl.Boolean, strict=False)
-    ones, zeros = rows.filter(label), rows.filter(~label)
+    label = pl.col(roles.label).cast(pl.Float64, strict=False)
+    ones, zeros = rows.filter(label == 1), rows.filter(label == 0)
     check = "no_feature_like_a_label"
     if ones.height < FEWEST_FRAUDS or not zeros.height:
         return CheckResult(check, True, {"positive_rows": ones.height}, "too few positive rows to tell")
     part = pl.concat([sample(ones, roles.key, _MOST_OF_ONE), sample(zeros, roles.key, _MOST_OF_ZERO)])
-    found = single_feature_auc(part.select(roles.features), part.get_column(roles.label))
+    found = single_feature_auc(part.select(roles.features), part.select(label == 1).to_series())
     best = dict(sorted(found.items(), key=lambda item: -item[1])[:5])
     of_one = min(ones.height, _MOST_OF_ONE)
     least = {
