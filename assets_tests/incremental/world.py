@@ -25,8 +25,9 @@ from my_platform.operations.outcome import Outcome, Request
 from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.refresh import Order, Report, bring_up_to_date, look_ahead, refresh
 from my_platform.storage.lake import ABSENT, Lake, partition_key
-from my_platform.storage.landing import Landing, LandingFolder
+from my_platform.storage.landing import Landing
 from my_platform.storage.objects import FolderStore
+from my_platform.storage.places import LandingFolder
 from my_platform.storage.trace_index import TraceIndex
 
 Part = tuple[str, str]
@@ -113,6 +114,9 @@ class SeenHeads:
         self.heads.fingerprints.pop((asset, partition), None)
         self.log.emitted.append((asset, partition, ABSENT))
         self.log.cross(inside=self.inside)
+
+    def refuse(self, asset: str, partition: str, metadata: Mapping[str, Any]) -> None:
+        self.log.cross()
 
     @contextlib.contextmanager
     def commit_section(self) -> Iterator[None]:

@@ -17,7 +17,8 @@ from assets_tests.incremental.world import BROKEN, Log, Process, World
 from my_platform.incremental.declare import Grain
 from my_platform.operations.execution import Execution
 from my_platform.operations.outcome import Request
-from my_platform.storage.landing import Landing, LandingFolder
+from my_platform.storage.landing import Landing
+from my_platform.storage.places import LandingFolder
 from my_platform.storage.trace_index import TraceIndex
 
 ANYWHERE = [name for name in HISTORIES if name.endswith("anywhere")]

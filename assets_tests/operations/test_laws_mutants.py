@@ -273,17 +273,17 @@ def there_is_no_early_cutoff(monkeypatch: pytest.MonkeyPatch, hit: Hit) -> None:
 
 @mutant("an_identical_file_lands_again", "exact")
 def a_landed_file_is_known_by_its_time(monkeypatch: pytest.MonkeyPatch, hit: Hit) -> None:
-    def known_by_inode(self: Any, listed: Any, known: Any, fresh: Any) -> bytes:
+    def known_by_inode(self: Any, listed: Any) -> bytes:
         hit()
         return listed.mark.to_bytes(16, "little")
 
-    def still(self: Any, files: tuple[str, ...], digest: bytes) -> bool:
+    def still(self: Any, landed: Any, key: int) -> bool:
         return True
 
-    def read(self: Any, files: tuple[str, ...], digest: bytes) -> Any:
-        return [(path, self.place.read(path)) for path in files]
+    def read(self: Any, landed: Any, key: int) -> Any:
+        return [(path, self.place.read(path)) for path in landed.files[key]]
 
-    monkeypatch.setattr(landings.Landing, "_digest", known_by_inode)
+    monkeypatch.setattr(landings._Look, "_digest", known_by_inode)
     monkeypatch.setattr(landings.Landing, "still", still)
     monkeypatch.setattr(landings.Landing, "read", read)
 

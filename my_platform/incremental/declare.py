@@ -18,6 +18,9 @@ from my_platform.incremental.checks import Check, CheckResult
 from my_platform.incremental.sources import keep_sources
 
 EPOCH = date(1970, 1, 1).toordinal()
+# What an asset reads that is no asset: landed tables, and decisions about the rows of an asset.
+LANDED = "landing:"
+DECIDED = f"{LANDED}decisions/"
 
 
 class Grain(Enum):
@@ -40,7 +43,8 @@ class Read:
         asset: name of the asset that is read.
         first, last: offsets in days; (0, 0) is the reader's own day or week.
         gaps: ``wait`` until every partition of the window from the asset's first one on is there, or
-            ``pass`` over those that are missing and name them in the metadata.
+            ``pass`` over those that are missing and name them in the metadata; ``optional`` partitions are
+            mostly not there, and nobody is told.
         at_least: partitions of the window that must be there, whatever ``gaps`` says.
         columns: the columns that the function needs; None for all.
     """
@@ -48,7 +52,7 @@ class Read:
     asset: str
     first: int = 0
     last: int = 0
-    gaps: Literal["wait", "pass"] = "wait"
+    gaps: Literal["wait", "pass", "optional"] = "wait"
     at_least: int = 1
     columns: tuple[str, ...] | None = None
 
@@ -126,7 +130,23 @@ class Batch(Protocol):
         ...
 
     def landed(self, key: str) -> list[tuple[str, bytes]]:
-        """Names and bytes of the landed files of a raw partition."""
+        """Names and bytes of the landed files of a raw partition.
+
+        Raises:
+            Refused: what lies there cannot be taken.
+        """
+        ...
+
+    def origin(self, read: str, key: str) -> Sequence[str]:
+        """The landed files that the raw partitions of a read say the same as; none where they were replaced."""
+        ...
+
+    def released(self, key: str) -> frozenset[str]:
+        """The rows of a partition that a person decided to let in; see ``storage.decisions``.
+
+        Raises:
+            Refused: a decision cannot be read.
+        """
         ...
 
     def empty(self, read: str) -> pl.DataFrame:

@@ -136,6 +136,14 @@ class State:
         version = self.versions[slot].tobytes()
         return version if version != NO_VERSION else None
 
+    def same_as(self, key: int) -> Iterator[int]:
+        """The other partitions that have the version of a partition."""
+        slot = self.slot(key)
+        equal = (self.versions == self.versions[slot]).all(axis=1) & self.present & ~self.pending
+        for other in np.flatnonzero(equal):
+            if other != slot:
+                yield self.base + int(other) * self.step
+
     def keys(self) -> Iterator[int]:
         """Partitions that exist or will."""
         for slot in np.flatnonzero(self.present):
@@ -343,6 +351,8 @@ def passed_over(node: Node, key: int, states: Mapping[str, State]) -> list[tuple
     """Partitions from an input's first one on that are missing from the window of a read that passes gaps."""
     gaps = []
     for _, read in node.reads:
+        if read.gaps == "optional":
+            continue
         parent = states[read.asset]
         start = _first_key(parent)
         for k in window_keys(read, parent, key):

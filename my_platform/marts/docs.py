@@ -1,11 +1,22 @@
 """dbt's documentation of the marts, as one page that needs no server and no network."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import duckdb
+
 from my_platform.marts.errors import MartError
-from my_platform.marts.manifest import load_marts
-from my_platform.marts.prepare import PARSED, call_dbt, copy_project, ensure_manifest, lay_out_nothing
+from my_platform.marts.manifest import Mart, load_marts
+from my_platform.marts.parquet_views import identifier, select_nothing
+from my_platform.marts.prepare import (
+    DATABASE,
+    PARSED,
+    call_dbt,
+    copy_project,
+    ensure_manifest,
+    lay_out_nothing,
+)
 from my_platform.storage.objects import replace_file
 
 
@@ -26,23 +37,28 @@ def write_docs(project_dir: Path, target_dir: Path, folder: Path) -> Path:
         project, made = Path(work, "project"), Path(work, "target")
         copy_project(project_dir, project)
         lay_out_nothing(project, marts)
-        for command in (["run"], ["docs", "generate", "--static"]):
-            call = call_dbt(
-                [
-                    *command,
-                    "--partial-parse-file-path",
-                    str((target_dir / PARSED).absolute()),
-                    "--log-level-file",
-                    "none",
-                ],
-                project=project,
-                target=made,
-                logs=Path(work, "logs"),
-            )
-            if call.returncode != 0:
-                raise MartError(
-                    f"dbt cannot document {project_dir}:\n{call.stdout.strip()}\nCorrect the project"
-                )
+        _make_empty(project, marts)
+        call = call_dbt(
+            [
+                *("docs", "generate", "--static", "--log-level-file", "none"),
+                *("--partial-parse-file-path", str((target_dir / PARSED).absolute())),
+            ],
+            project=project,
+            target=made,
+            logs=Path(work, "logs"),
+        )
+        if call.returncode != 0:
+            raise MartError(f"dbt cannot document {project_dir}:\n{call.stdout.strip()}\nCorrect the project")
         page = folder / "index.html"
         replace_file(page, (made / "static_index.html").read_bytes())
     return page
+
+
+def _make_empty(project: Path, marts: Sequence[Mart]) -> None:
+    """Make the tables of the marts as they are declared."""
+    with duckdb.connect(str(project / DATABASE)) as connection:
+        for mart in marts:
+            schema, table = map(identifier, mart.relation)
+            nothing = select_nothing({name: column.type for name, column in mart.columns.items()})
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            connection.execute(f"CREATE TABLE {schema}.{table} AS {nothing}")

@@ -40,6 +40,7 @@ class Running(Protocol):
     cache: TableCache
     states: dict[str, State]
     stale: dict[str, set[int]]
+    refused: dict[str, dict[int, str]]
     on_partition: Callable[[str, str, str], None]
     log: Callable[[str], None]
 
@@ -86,7 +87,9 @@ class AssetRun:
         self.state = state
         self.entries = entries
         self.heads = dict(heads)
-        self.inputs = Inputs(self.workspace, node, execution.states, execution.stale, past.accepted)
+        self.inputs = Inputs(
+            self.workspace, node, execution.states, execution.stale, execution.refused, past.accepted
+        )
         self.refused: list[Entry] = []
         self.pending: list[_Value] = []
         self.results: dict[str, Sequence[CheckResult]] = {}
@@ -133,7 +136,7 @@ class AssetRun:
         if not entries:
             return
         with self.execution.heads.commit_section():
-            now = self.execution.heads.read([*self.inputs.parents, self.node.name])
+            now = self.inputs.now(self.execution.heads)
             for entry in entries:
                 partition = partition_key(self.node.grain, entry.key)
                 moved = self.inputs.moved(entry, now)
@@ -243,12 +246,27 @@ class AssetRun:
         reason = str(error) if isinstance(error, PlatformError) else f"{type(error).__name__}: {error}"
         reason = f"{self._named(partition)}: {reason}"
         if isinstance(error, (Refused, pl.exceptions.PolarsError, *DETERMINISTIC)):
-            self.lake.index.refuse(self.node.name, partition, entry.fingerprint, reason)
-            if not entry.accepted:
-                self.refused.append(entry)
+            reason = self._refuse(entry, partition, error, reason)
         if isinstance(error, Refused) and error.checks:
             self.turned_away[partition] = of_refused(error.checks, reason)
         self._say(self.outcome.failed, partition, reason)
+
+    def _refuse(self, entry: Entry, partition: str, error: Exception, reason: str) -> str:
+        """Record that inputs are refused, with the rows for which they are; the reason with all that is known."""
+        same = self.inputs.same_content(entry)
+        if same:
+            reason = f"{reason}. {same}"
+        metadata = {"refused": reason, "fingerprint": entry.fingerprint}
+        if isinstance(error, Refused):
+            metadata |= error.metadata
+            if error.rows is not None:
+                self.lake.keep_refused(self.node.name, partition, entry.fingerprint, error.rows)
+        self.execution.heads.refuse(self.node.name, partition, metadata)
+        self.lake.index.refuse(self.node.name, partition, entry.fingerprint, reason)
+        self.execution.refused.setdefault(self.node.name, {})[entry.key] = reason
+        if not entry.accepted:
+            self.refused.append(entry)
+        return reason
 
     def _commit(
         self, entry: Entry, partition: str, made: Produced, batch: InputBatch, seconds: float
@@ -307,7 +325,7 @@ class AssetRun:
             return
         self.lake.index.add([value.trace for value in self.pending if value.created])
         with self.execution.heads.commit_section():
-            now = self.execution.heads.read([*self.inputs.parents, self.node.name])
+            now = self.inputs.now(self.execution.heads)
             for value in self.pending:
                 self._make_current(value, now)
             self._tell_checks()

@@ -16,14 +16,15 @@ from typing import Any
 import dagster as dg
 
 from my_platform.errors import PlatformError
-from my_platform.incremental.declare import Asset, Grain, Read, ordinal, week_start
+from my_platform.incremental.declare import DECIDED, LANDED, Asset, Grain, Read, ordinal, week_start
 from my_platform.operations.analysts import keep_current
 from my_platform.operations.check_results import tell_again
 from my_platform.operations.execution import Execution
 from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, Step, asset_key, wrong_instance
+from my_platform.operations.lineage import described, lineage_metadata
 from my_platform.operations.orphans import tag_process
 from my_platform.operations.outcome import Outcome, Request
-from my_platform.operations.platform import LANDED, Project, Workspace
+from my_platform.operations.platform import Project, Workspace
 
 _WEDNESDAY = 3
 _BACKFILL_TAG = "dagster/backfill"
@@ -129,9 +130,10 @@ def _execute(
     }
     events: list[dg.AssetMaterialization] = []
 
-    def record(event: dg.AssetMaterialization) -> None:
+    def record(event: dg.AssetMaterialization | dg.AssetObservation) -> None:
         context.log_event(event)
-        events.append(event)
+        if isinstance(event, dg.AssetMaterialization):
+            events.append(event)
 
     heads = open_for_run(context.op_execution_context, workspace, place, record)
     tell_again(workspace, heads, sorted(checked - names), _keys(context, grain))
@@ -151,7 +153,7 @@ def open_for_run(
     context: dg.OpExecutionContext,
     workspace: Workspace,
     place: Place,
-    record: Callable[[dg.AssetMaterialization], None] | None = None,
+    record: Callable[[dg.AssetMaterialization | dg.AssetObservation], None] | None = None,
 ) -> DagsterHeads:
     """The heads that a run reads and sets, after the run was found to be on the home's instance.
 
@@ -267,13 +269,12 @@ def _spec(
     spans: Mapping[str, tuple[int, int]],
 ) -> dg.AssetSpec:
     columns = [
-        dg.TableColumn(name, str(column.type), column.description) for name, column in asset.columns.items()
+        dg.TableColumn(name, str(column.type), described(project, asset, name))
+        for name, column in asset.columns.items()
     ]
-    metadata: dict[str, Any] = dict(asset.shown)
+    metadata: dict[str, Any] = {**asset.shown, **lineage_metadata(project, asset)}
     if columns:
         metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
-    if asset.lineage:
-        metadata["dagster/column_lineage"] = _column_lineage(project, asset)
     for name, read in asset.reads.items():
         metadata[f"reads {name}"] = _in_words(read, project)
     return dg.AssetSpec(
@@ -288,19 +289,6 @@ def _spec(
         partitions_def=partitions,
         metadata=metadata,
         skippable=True,
-    )
-
-
-def _column_lineage(project: Project, asset: Asset) -> dg.TableColumnLineage:
-    return dg.TableColumnLineage(
-        {
-            column: [
-                dg.TableColumnDep(asset_key(name), made_of)
-                for name, made_of in asset.lineage.get(column, ())
-                if name in project.assets
-            ]
-            for column in asset.columns
-        }
     )
 
 
@@ -362,9 +350,13 @@ def _mapping(parent: Grain, child: Grain, first: int, last: int) -> dg.Partition
 
 
 def _in_words(read: Read, project: Project) -> str:
+    if read.asset.startswith(DECIDED):
+        return "rows that people let in after all"
     if read.asset.startswith(LANDED):
         return f"landed files of {read.asset.removeprefix(LANDED)}"
     if project.assets[read.asset].grain is Grain.ONCE:
         return f"{read.asset}, whole"
-    gaps = "waits for gaps" if read.gaps == "wait" else "passes over gaps"
+    gaps = {"wait": "waits for gaps", "pass": "passes over gaps", "optional": "where there are any"}[
+        read.gaps
+    ]
     return f"{read.asset}, days {read.first:+d} to {read.last:+d}, {gaps}"

@@ -52,6 +52,12 @@ class InputBatch:
     def landed(self, key: str) -> list[tuple[str, bytes]]:
         return self.read_by.landed(ordinal(key))
 
+    def origin(self, read: str, key: str) -> Sequence[str]:
+        return self.read_by.origin(self.entries[key], read)
+
+    def released(self, key: str) -> frozenset[str]:
+        return self.read_by.released(self.entries[key])
+
     def all_versions(self, key: str) -> dict[str, dict[str, str]]:
         """Input versions by asset and partition, as they stand in the record of a value."""
         whole: dict[str, dict[str, str]] = {}

@@ -6,7 +6,7 @@ A run takes what it is given: parents that were not selected are used as they ar
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from my_platform.incremental.planner import Action, Node, Past, State, plan_asset
+from my_platform.incremental.planner import Action, Entry, Node, Past, State, plan_asset
 from my_platform.operations.asset_run import AssetRun
 from my_platform.operations.outcome import Heads, Outcome, Request
 from my_platform.operations.platform import Project, Workspace
@@ -36,6 +36,7 @@ class Execution:
         self.cache = TableCache(workspace.lake)
         self.states: dict[str, State] = {}
         self.stale: dict[str, set[int]] = {}
+        self.refused: dict[str, dict[int, str]] = {}
 
     def run(self) -> Outcome:
         """Bring the requested assets up to date, parents first; failures are in the outcome, not raised."""
@@ -65,6 +66,7 @@ class Execution:
             node, self.states, past, *self.workspace.domain(node), self._allowed(node, selected)
         )
         self.states[node.name] = state
+        self._note_refused(node, entries)
         return AssetRun(self, node, state, entries, heads.get(node.name, {}), past) if selected else None
 
     def past(self, node: Node, heads: Mapping[str, str]) -> Past:
@@ -86,12 +88,19 @@ class Execution:
         for node in nodes:
             past = self.past(node, heads.get(node.name, {}))
             states[node.name], entries = plan_asset(node, states, past, *self.workspace.domain(node))
+            self._note_refused(node, entries)
             stale[node.name] = {
                 entry.key
                 for entry in entries
                 if entry.action in _CHANGES and not self.request.allowed(node, entry.key)
             }
         return stale
+
+    def _note_refused(self, node: Node, entries: Sequence[Entry]) -> None:
+        """Partitions whose present inputs were refused: what reads them reads the last good version."""
+        for entry in entries:
+            if entry.action is Action.REFUSED:
+                self.refused.setdefault(node.name, {})[entry.key] = entry.reason
 
     def _allowed(self, node: Node, selected: bool) -> Callable[[Node, int], bool] | None:
         if self.request.allowed is not None:

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from my_platform.errors import PlatformError
-from my_platform.incremental.declare import Grain, ordinal
+from my_platform.incremental.declare import LANDED, Grain, ordinal
 from my_platform.incremental.planner import Action, Entry, inputs_of, waits_for, window_keys
 from my_platform.operations.outcome import Heads
-from my_platform.operations.platform import LANDED, Workspace, check_key
+from my_platform.operations.platform import Workspace, check_key
 from my_platform.operations.provenance import cause
 from my_platform.operations.refresh import Planned, plan_as_it_is
 from my_platform.storage.lake import ABSENT, partition_key
-from my_platform.storage.landing import SUFFIXES, Landed, content_digest
+from my_platform.storage.landing import Landed, content_digest
+from my_platform.storage.places import SUFFIXES
 
 _NAMES = {
     Action.COMPUTE: "certain",
@@ -139,9 +140,7 @@ def quote(workspace: Workspace, heads: Heads, file: Path, table: str | None, day
     workspace.look()
     before = {(e.asset, e.key) for e in plan_as_it_is(workspace, heads).entries}
     landed = workspace.landed[name]
-    workspace.landed[name] = Landed(
-        {**landed.digests, key: digest}, {**landed.files, key: (str(file),)}, landed.ignored
-    )
+    workspace.landed[name] = Landed({**landed.digests, key: digest}, {**landed.files, key: (str(file),)})
     found = _forecast(workspace, heads)
     new = [entry for entry in found.planned.entries if (entry.asset, entry.key) not in before]
     return replace(found, planned=Planned(new, found.planned.states))
@@ -171,6 +170,8 @@ def _chain(found: Forecast, entries: Mapping[tuple[str, int], Entry], asset: str
     inputs = []
     for name, versions in inputs_of(node, key, found.planned.states).items():
         read = workspace.project.assets[asset].reads[name]
+        if read.gaps == "optional" and not versions:
+            continue
         was = (record or {}).get("inputs", {}).get(read.asset, {})
         grain = found._grain(read.asset)
         changed = [k for k, v in versions.items() if was.get(partition_key(grain, k)) != v.hex()]
@@ -187,7 +188,7 @@ def _chain(found: Forecast, entries: Mapping[tuple[str, int], Entry], asset: str
         }
         follow = next(iter([*stale, *changed]), max(versions) if versions else None)
         if read.asset.startswith(LANDED):
-            landed = workspace.landed[read.asset.removeprefix(LANDED)]
+            landed = workspace.source(read.asset)
             link["files"] = [f"{workspace.landing.place.root}/{path}" for path in landed.files.get(key, ())]
         elif follow is not None:
             link["through"] = _chain(found, entries, read.asset, follow)

@@ -35,7 +35,7 @@ class Step:
     run_id: str
     job_name: str
     step_key: str
-    log: Callable[[dg.AssetMaterialization], None]
+    log: Callable[[dg.AssetMaterialization | dg.AssetObservation], None]
 
 
 class DagsterHeads:
@@ -129,6 +129,12 @@ class DagsterHeads:
         )
 
         self._emitted[asset, partition] = time.time()
+
+    def refuse(self, asset: str, partition: str, metadata: Mapping[str, Any]) -> None:
+        """Write an observation: the partition's events show what was refused, and its head stays."""
+        assert self.step is not None, "refusals are recorded by a Dagster run"
+        about = {name: _value(value) for name, value in metadata.items()}
+        self.step.log(dg.AssetObservation(asset_key(asset), partition=partition or None, metadata=about))
 
     def judge(self, asset: str, found: Mapping[str, Sequence[CheckResult]]) -> None:
         """Write check evaluations: of the run that is under way, or outside of one without a run."""
@@ -245,6 +251,8 @@ def asset_key(name: str) -> dg.AssetKey:
 def _value(value: Any) -> Any:
     if isinstance(value, dg.MetadataValue | bool):
         return value
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return dg.MetadataValue.table([dg.TableRecord(row) for row in value])
     if isinstance(value, dict | list | tuple):
         return dg.MetadataValue.json(value)
     return value

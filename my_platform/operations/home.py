@@ -1,5 +1,6 @@
 """A home: the folder of one installation, and the workspace that runs in it."""
 
+import contextlib
 import importlib
 import os
 from datetime import date, timedelta
@@ -16,8 +17,10 @@ from my_platform.operations.platform import Project, Workspace
 from my_platform.settings import CHECKOUT, Settings
 from my_platform.storage.calendar import read_calendar
 from my_platform.storage.lake import Lake
-from my_platform.storage.landing import Landing, LandingBucket, LandingFolder, key_of
+from my_platform.storage.landing import Landing, key_of
+from my_platform.storage.limits import Limits
 from my_platform.storage.objects import FolderStore, locked, open_store, replace_file
+from my_platform.storage.places import LandingBucket, LandingFolder, Unreadable
 from my_platform.storage.trace_index import TraceIndex
 
 # Not in the checkout's file: this storage looks for its files in DAGSTER_HOME, which a throwaway instance, as
@@ -122,7 +125,8 @@ def open_workspace(settings: Settings, project: Project | None = None) -> Worksp
         if "://" in settings.landing
         else LandingFolder(Path(settings.landing))
     )
-    return Workspace(project or load_project(settings), lake, Landing(place, index))
+    limits = Limits(settings.most_file_rows, settings.most_file_bytes)
+    return Workspace(project or load_project(settings), lake, Landing(place, index, limits, settings.quiet_s))
 
 
 def open_heads(settings: Settings, workspace: Workspace, instance: dg.DagsterInstance) -> DagsterHeads:
@@ -159,7 +163,10 @@ def data_span(settings: Settings, workspace: Workspace) -> Span:
 def _landed_days(workspace: Workspace) -> list[date]:
     days = set()
     for name, grain in workspace.project.tables.items():
-        if grain is Grain.DAY:
+        if grain is not Grain.DAY:
+            continue
+        # A folder that cannot be listed is told by refresh.
+        with contextlib.suppress(Unreadable):
             for listed in workspace.landing.place.list(name):
                 key = key_of(listed.path, name, grain)
                 if key is not None:

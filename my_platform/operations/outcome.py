@@ -32,6 +32,10 @@ class Heads(Protocol):
         """Record that a partition has no head any more."""
         ...
 
+    def refuse(self, asset: str, partition: str, metadata: Mapping[str, Any]) -> None:
+        """Record that new inputs of a partition were refused; its head stays as it is."""
+        ...
+
     def commit_section(self) -> AbstractContextManager[None]:
         """A section that one process at a time is in."""
         ...

@@ -8,13 +8,13 @@ from functools import cached_property
 from my_platform.errors import PlatformError
 from my_platform.incremental.code import code_version, parameters_text
 from my_platform.incremental.content import data_version
-from my_platform.incremental.declare import EPOCH, Asset, Grain, ordinal, week_start
+from my_platform.incremental.declare import DECIDED, EPOCH, LANDED, Asset, Grain, ordinal, week_start
 from my_platform.incremental.planner import Node, State, in_order
-from my_platform.storage.lake import Lake
+from my_platform.storage.decisions import Decided, Decisions
+from my_platform.storage.lake import Lake, partition_key
 from my_platform.storage.landing import Landed, Landing
 from my_platform.storage.sealed import seal, unseal
 
-LANDED = "landing:"
 # How rows are hashed and stored counts in every code version.
 _ROW_CODE = (data_version, seal, unseal)
 
@@ -75,6 +75,12 @@ class Project:
         """The landed tables by name, with their grain."""
         return {asset.source: asset.grain for asset in self.assets.values() if asset.source is not None}
 
+    @cached_property
+    def decided(self) -> dict[str, Grain]:
+        """The assets about whose rows people may decide, with their grain."""
+        reads = [(asset.grain, read.asset) for asset in self.assets.values() for read in asset.reads.values()]
+        return {name.removeprefix(DECIDED): grain for grain, name in reads if name.startswith(DECIDED)}
+
     def ancestors(self, names: Sequence[str]) -> set[str]:
         """The named assets and all that they are made from."""
         found: set[str] = set()
@@ -95,18 +101,55 @@ class Workspace:
     lake: Lake
     landing: Landing
     landed: dict[str, Landed] = field(default_factory=dict)
+    decided: dict[str, Decided] = field(default_factory=dict)
 
     def look(self, *, verify: bool = False) -> dict[str, Landed]:
         """Reconcile the ledger with what lies in landing now."""
         self.landed = self.landing.scan(self.project.tables, verify=verify)
+        self.decided = self.decisions.scan(self.project.decided)
         return self.landed
 
+    @property
+    def unfinished_s(self) -> float:
+        """The seconds after which every file that was unfinished at the last look is taken as it is."""
+        return max((s for landed in self.landed.values() for s in landed.unfinished.values()), default=0.0)
+
+    @property
+    def decisions(self) -> Decisions:
+        """What people decided about rows, which lies beside the landed files."""
+        return Decisions(self.landing.place)
+
+    def source(self, name: str) -> Landed:
+        """What was seen at the last look of a landed table or of decisions, by the name that assets read."""
+        if name.startswith(DECIDED):
+            return self.decided[name.removeprefix(DECIDED)].landed
+        return self.landed[name.removeprefix(LANDED)]
+
+    def landed_still(self, name: str, grain: Grain, key: int) -> bool:
+        """Whether a partition of a landed table is as it was at the last look."""
+        seen = self.source(name)
+        if key not in seen.digests:
+            return not self.landing.has(name.removeprefix(LANDED), grain, key)
+        return self.landing.still(seen, key)
+
+    def decided_now(self, name: str) -> dict[str, str]:
+        """The versions of the decisions about an asset as they are now, by partition."""
+        asset = name.removeprefix(DECIDED)
+        grain = self.project.decided[asset]
+        digests = self.decisions.scan({asset: grain})[asset].landed.digests
+        return {partition_key(grain, key): digest.hex() for key, digest in digests.items()}
+
     def source_states(self) -> dict[str, State]:
-        """The landed tables as states for the planner."""
-        return {
-            f"{LANDED}{name}": State.of(self.project.tables[name], landed.digests)
-            for name, landed in self.landed.items()
+        """The landed tables and the decisions as states for the planner."""
+        landed = {
+            f"{LANDED}{name}": State.of(self.project.tables[name], found.digests)
+            for name, found in self.landed.items()
         }
+        decided = {
+            f"{DECIDED}{name}": State.of(self.project.decided[name], found.landed.digests)
+            for name, found in self.decided.items()
+        }
+        return {**landed, **decided}
 
     def domain(self, node: Node) -> tuple[int, int]:
         """First and last partition that an asset can have, from the days that have landed."""

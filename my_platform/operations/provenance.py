@@ -15,14 +15,20 @@ ROW_COUNT = "dagster/row_count"
 
 def provenance(inputs: Inputs, entry: Entry, trace: Trace, *, cause: str, reused: bool) -> dict[str, Any]:
     """The metadata of a materialization: fingerprint, inputs, cause, and what it cost if it was computed."""
-    gaps, stale = inputs.gaps(entry.key), inputs.stale_ones(entry.key)
+    read = {name: inputs.versions(entry, name) for name in inputs.asset.reads}
+    gaps, stale, older = inputs.gaps(entry.key), inputs.stale_ones(entry.key), inputs.older_ones(entry)
     return {
         "fingerprint": trace.fingerprint,
         "reused": reused,
         "cause": cause,
-        "inputs": {name: _brief(inputs.versions(entry, name)) for name in inputs.asset.reads},
+        "inputs": {
+            name: _brief(found)
+            for name, found in read.items()
+            if found or inputs.asset.reads[name].gaps != "optional"
+        },
         **({"gaps": gaps} if gaps else {}),
         **({"stale_inputs": stale} if stale else {}),
+        **({"older_inputs": older} if older else {}),
         **({} if reused else {"seconds": round(trace.seconds, 3)}),
         "bytes": trace.bytes,
         ROW_COUNT: trace.rows,

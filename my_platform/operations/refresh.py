@@ -34,6 +34,16 @@ class Report:
     outcome: Outcome = field(default_factory=Outcome)
     runs: int = 0
     seconds: float = 0.0
+    damaged: list[str] = field(default_factory=list)
+    unusable: dict[str, str] = field(default_factory=dict)
+    misnamed: dict[str, str] = field(default_factory=dict)
+    unfinished: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """All that somebody has to see to, in words."""
+        failed = [reason for reasons in self.outcome.failed.values() for reason in reasons.values()]
+        return [*failed, *self.unusable.values()]
 
     def as_json(self) -> dict[str, Any]:
         """The shape that the command line prints."""
@@ -44,6 +54,10 @@ class Report:
             "failed": {
                 asset: dict(sorted(found.items())) for asset, found in sorted(self.outcome.failed.items())
             },
+            **({"damaged": self.damaged} if self.damaged else {}),
+            **({"unusable": self.unusable} if self.unusable else {}),
+            **({"misnamed": self.misnamed} if self.misnamed else {}),
+            **({"unfinished": self.unfinished} if self.unfinished else {}),
             "runs": self.runs,
             "seconds": round(self.seconds, 3),
         }
@@ -150,8 +164,12 @@ def refresh(
     if retry:
         workspace.lake.index.forget_refusals()
     if verify:
-        workspace.lake.verify(heads.read([node.name for node in workspace.project.order]))
+        report.damaged = workspace.lake.verify(heads.read([node.name for node in workspace.project.order]))
     planned = look_ahead(workspace, heads, allowed, verify=verify)
+    if still_s := workspace.unfinished_s:
+        # Once: a file that goes on growing has not landed, and one that stands still is taken as it is.
+        time.sleep(still_s)
+        planned = look_ahead(workspace, heads, allowed)
     if any(entry.action is Action.WITHDRAW for entry in planned.entries):
         planned = withdraw_gone(workspace, heads, allowed, report.outcome)
     if _still_open(workspace, planned.entries, report.outcome):
@@ -165,6 +183,10 @@ def refresh(
         if entry.action is Action.REFUSED:
             partition = partition_key(workspace.project.assets[entry.asset].grain, entry.key)
             report.outcome.failed.setdefault(entry.asset, {})[partition] = entry.reason
+    for landed in workspace.landed.values():
+        report.unusable |= landed.unusable
+        report.misnamed |= landed.misnamed
+        report.unfinished += [f"{workspace.landing.place.root}/{path}" for path in landed.unfinished]
     report.seconds = time.perf_counter() - started
     return report
 

@@ -70,4 +70,17 @@ def collect(
             if not dry_run:
                 lake.discard(trace.asset, trace.partition, trace.fingerprint)
                 lake.quarantine.delete(path)
+    if not dry_run:
+        _forget_refused_rows(workspace, youngest)
     return Collected(removed, size, len(traces) - sum(removed.values()))
+
+
+def _forget_refused_rows(workspace: Workspace, youngest: float) -> None:
+    """Remove the rows of deliveries that were refused and are refused no more."""
+    lake = workspace.lake
+    refused = {lake.path(*key) for key in lake.index.refusals()}
+    for path, _ in list(lake.quarantine.list("")):
+        modified = lake.quarantine.modified(path)
+        old = modified is not None and modified <= youngest
+        if old and path not in refused and not lake.store.exists(path):
+            lake.quarantine.delete(path)

@@ -115,7 +115,7 @@ def owed_sensor(
             requests = [_refresh_request(context.instance, project, free)]
         yield from (request for request in requests if request is not None)
         if not stale:
-            yield dg.SkipReason("nothing is stale")
+            yield dg.SkipReason("; ".join(["nothing is stale", *_unread(workspace)]))
         elif not free:
             yield dg.SkipReason("runs are under way")
         elif not any(requests):
@@ -125,6 +125,12 @@ def owed_sensor(
             )
 
     return keep_up_to_date
+
+
+def _unread(workspace: Workspace) -> list[str]:
+    """The files in landing that no table reads, at the last look."""
+    found = workspace.landed.values()
+    return [reason for seen in found for reason in (*seen.unusable.values(), *seen.misnamed.values())]
 
 
 def grain_jobs(project: Project) -> dict[Grain, Any]:

@@ -24,7 +24,8 @@ from my_platform.operations.home import (
 )
 from my_platform.operations.jobs import launch_here, refresh_job
 from my_platform.operations.orphans import end_orphans
-from my_platform.operations.platform import Workspace, check_key
+from my_platform.operations.platform import Workspace
+from my_platform.operations.quarantine import Chosen, Word, bad_rows, decided, release, undo
 from my_platform.operations.refresh import Report, refresh
 from my_platform.operations.selection import allow
 from my_platform.settings import Settings
@@ -107,24 +108,25 @@ class Session:
     def quarantined(
         self, asset: str | None, partition: str | None
     ) -> dict[str, dict[str, list[dict[str, Any]]]]:
-        """Rows in quarantine by asset and partition, of what is current."""
-        if asset is not None and asset not in self.workspace.project.assets:
-            raise PlatformError(
-                f"{asset} is no asset; there are {', '.join(sorted(self.workspace.project.assets))}"
-            )
-        if asset is not None and partition:
-            check_key(self.workspace.project.assets[asset], partition)
+        """Rows in quarantine by asset and partition: of what is current, and of what was refused."""
         found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-        for name, heads in self.versions().items():
-            if asset is not None and name != asset:
-                continue
-            for key, version in heads.items():
-                if partition is not None and key != partition:
-                    continue
-                rows = self.workspace.lake.quarantined(name, key, version)
-                if rows is not None:
-                    found.setdefault(name, {})[key] = rows.to_dicts()
+        for bad in bad_rows(self.workspace, self.heads, self.versions(), asset, partition):
+            found.setdefault(bad.asset, {})[bad.partition] = bad.as_json()
         return found
+
+    def release(self, asset: str, partition: str, chosen: Chosen, word: Word) -> dict[str, Any]:
+        """Let rows of a partition's quarantine in; see ``operations.quarantine``."""
+        for bad in bad_rows(self.workspace, self.heads, self.versions(), asset, partition):
+            return release(self.workspace, bad, chosen, word)
+        raise PlatformError(f"no row of {asset} {partition} is in quarantine, so there is none to let in")
+
+    def undo(self, asset: str, partition: str, word: Word) -> dict[str, Any]:
+        """Take the releases of a partition back."""
+        return undo(self.workspace, asset, partition, word)
+
+    def decided(self, asset: str | None, partition: str | None) -> list[dict[str, Any]]:
+        """The decisions that people made about rows."""
+        return decided(self.workspace, asset, partition)
 
     def _selected(self, select: str) -> set[str]:
         """The assets of a list of names, or of a selection in Dagster's words."""
