@@ -26,7 +26,7 @@ export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo ui dbt-docs test test-slow gpu-check bench lint format lock clean
+.PHONY: help setup demo ui dbt-docs test test-slow faults gpu-check bench lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ test-slow: $(PREPARED) ## run the tests that take longer, with a real S3 server 
 	@$(call optional_package,chromium,chromium,the browser of the tests of the UI)
 	@$(PY) -m pytest -n 2 --dist loadscope -m 'slow and not gpu' $(ARGS) || { \
 		code=$$?; [ $$code -eq 5 ] || exit $$code; echo "There are no slow tests."; }
+
+faults: $(PREPARED) ## bring faults about in a healthy home, one at a time, and print the scorecard
+	@$(PY) -m assets_tests.faults.scorecard $(ARGS)
 
 gpu-check: ## run the GPU tests, with .venv or else the machine's own Python
 	@py=$(PY); [ -x "$$py" ] || py=$(PYTHON); \
