@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from assets_tests import conservation
 from my_platform.domains.fraud.simulator import SimulatorConfig, land_simulation
 from my_platform.operations.session import Session, opened
 from my_platform.settings import Settings
@@ -37,6 +38,7 @@ def folder_in_memory() -> Iterator[Path]:
         prefix="my_platform_", dir=memory if room else None, ignore_cleanup_errors=True
     ) as folder:
         yield Path(folder)
+        conservation.check()
 
 
 def land(landing: Path, days: int, *, customers: int, terminals: int) -> None:
@@ -76,6 +78,7 @@ def copied_checkout(folder: Path) -> Path:
 
 def start(home: Path, *words: str, code: Path = CHECKOUT, **settings: object) -> subprocess.Popen[str]:
     """A my-platform command in a process group of its own; ``settings`` become MY_PLATFORM_… variables."""
+    conservation.watch(home)
     ours = {f"MY_PLATFORM_{name.upper()}": str(value) for name, value in settings.items()}
     return subprocess.Popen(
         [str(COMMAND), "--home", str(home), *words],

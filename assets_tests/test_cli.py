@@ -1,6 +1,7 @@
 """The command line as people use it: what it prints, its exit codes, and what it says to their mistakes."""
 
 import gc
+import itertools
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from assets_tests import homes
+from assets_tests import conservation, homes
 from my_platform.cli import main
 
 FIRST, DAYS = "2024-01-03", 45
@@ -57,6 +58,9 @@ def environment(**variables: object) -> dict[str, str]:
 
 
 def call(*words: object, cwd: Path | None = None, **variables: object) -> Said:
+    for option, home in itertools.pairwise(words):
+        if option == "--home":
+            conservation.watch(Path(str(home)))
     done = subprocess.run(
         [str(homes.COMMAND), *map(str, words)],
         cwd=cwd, env=environment(**variables), capture_output=True, text=True, timeout=240, check=False,

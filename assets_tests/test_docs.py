@@ -7,7 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
+
+from assets_tests.operations.shop import Orders, assets
+from my_platform.quality.contracts import Contract
+from my_platform.quality.references import known_keys, unknown_keys
+from my_platform.quality.tables import validated_table
+from my_platform.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PLATFORM = Path(sys.executable).with_name("my-platform")
@@ -79,16 +86,20 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small home that is up to date, with a file that a page wants to quote."""
+    """A small home that is up to date, with a bad row, and with a file that a page wants to quote."""
     folder = tmp_path_factory.mktemp("pages")
+    landed = folder / "home" / "landing" / "transactions" / "2018-05-03.parquet"
     small = ["simulate", "--days", "61", "--start", "2018-04-01", "--customers", "120", "--terminals", "240"]
     for command in (small, ["refresh"]):
         done = run(
             [str(PLATFORM), "--home", str(folder / "home"), *command], folder, MY_PLATFORM_BOOSTING_ROUNDS="5"
         )
         assert done.returncode == 0, done.stderr
-    landed = folder / "home" / "landing" / "transactions" / "2018-05-03.parquet"
-    (folder / "corrected.parquet").write_bytes(landed.read_bytes())
+        if command is small:
+            (folder / "corrected.parquet").write_bytes(landed.read_bytes())
+            rows = pl.read_parquet(landed).with_row_index("row")
+            amount = pl.when(pl.col("row") == 3).then(-1.0).otherwise("TX_AMOUNT")
+            rows.with_columns(TX_AMOUNT=amount).drop("row").write_parquet(landed)
     return folder
 
 
@@ -113,7 +124,7 @@ def test_the_example_of_an_analyst_works_as_written(home: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "amount_cents" in done.stdout
-    assert "daily_volume_by_segment" in done.stdout
+    assert "daily_fraud_by_segment" in done.stdout
 
 
 def test_each_link_of_the_pages_leads_somewhere() -> None:
@@ -126,8 +137,18 @@ def test_each_link_of_the_pages_leads_somewhere() -> None:
     assert not missing
 
 
-def test_each_setting_is_in_the_operating_page() -> None:
-    from my_platform.settings import Settings
+def test_the_declarations_of_the_quarantine_page_can_be_made(tmp_path: Path) -> None:
+    raw, valid, *_ = assets(Settings(home=tmp_path))
+    names = {
+        **{"pl": pl, "Orders": Orders, "Contract": Contract, "raw_orders": raw, "valid_shops": valid},
+        **{f.__name__: f for f in (known_keys, unknown_keys, validated_table)},
+    }
+    for _, text in blocks(CHECKOUT / "docs" / "quarantine.md", "python"):
+        exec(text, names)
+    assert names["ORDERS"].most_bad_share_by_rule["outside_day"] == 0
+    assert "unknown SHOP_ID" in names["valid"].reads
 
+
+def test_each_setting_is_in_the_operating_page() -> None:
     page = (CHECKOUT / "docs" / "operating.md").read_text()
     assert [name for name in Settings.model_fields if f"`MY_PLATFORM_{name.upper()}`" not in page] == []

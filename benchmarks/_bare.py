@@ -152,7 +152,8 @@ def _weeks(
             _save(made, target / "training_set" / f"{key}.parquet")
         with stage("models"):
             inputs = {"training_set": {key: ""}, "model": {key: "0" * 12}}
-            model = models.fraud_lightgbm(made.lazy(), key, options, inputs, threads).table
+            replayed = pl.LazyFrame({"rows": [0]})
+            model = models.fraud_lightgbm(made.lazy(), replayed, key, options, inputs, threads).table
             path = target / "fraud_lightgbm" / f"{key}.txt"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(file_in(model, "model.txt"))
@@ -162,6 +163,7 @@ def _weeks(
                 continue
             scores = models.predictions(
                 model.lazy(),
+                made.lazy(),
                 cut(transactions, "TX_DATETIME", t0, week_end),
                 cut(spending, "TX_DATETIME", t0, week_end),
                 cut(risk, "TX_DATETIME", t0, week_end),

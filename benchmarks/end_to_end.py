@@ -197,7 +197,8 @@ def _group(asset: str) -> str:
     folder, _, name = asset.partition("/")
     if name:
         return folder
-    return {"training_set": "training", "fraud_lightgbm": "models", "predictions": "evaluation"}.get(
+    training = dict.fromkeys(("training_set", "training_set_replay"), "training")
+    return {**training, "fraud_lightgbm": "models", "predictions": "evaluation"}.get(
         asset, "evaluation" if asset == "evaluation" else "features"
     )
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -162,8 +162,8 @@ def refresh(
     if as_json:
         _print_json(report.as_json())
     else:
-        _show_refresh(report.as_json())
-    if report.outcome.failed:
+        _show_refresh(report.as_json(), report.problems)
+    if report.problems:
         sys.exit(1)
 
 
@@ -259,7 +259,7 @@ def quarantine(
     partition: Annotated[str | None, typer.Argument(help="Its day, YYYY-MM-DD.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The rows that contracts turned away, with the reason."""
+    """The rows that contracts turned away, with the reason; those of refused deliveries too."""
     from my_platform.operations import session
 
     with session.opened(_settings()) as opened:
@@ -268,14 +268,86 @@ def quarantine(
         _print_json(found)
         return
     rows = [
-        [name, key, str(row.get("row_number", "")), row["rule"], row["reason"]]
+        [name, key, str(row.get("row_number", "")), row["rule"], row["state"], row["reason"]]
         for name, partitions in found.items()
         for key, bad in partitions.items()
         for row in bad
     ]
-    _table(["asset", "partition", "row", "rule", "reason"], rows) if rows else typer.echo(
+    _table(["asset", "partition", "row", "rule", "state", "reason"], rows) if rows else typer.echo(
         "no row is in quarantine"
     )
+
+
+@app.command()
+def release(
+    asset: Annotated[str, typer.Argument(help="For example validated/transactions.")],
+    partition: Annotated[
+        str, typer.Argument(help="Its day, YYYY-MM-DD; none for an unpartitioned asset.")
+    ] = "",
+    rows: Annotated[str | None, typer.Option(help="Row numbers as `quarantine` tells them: 3,17.")] = None,
+    rule: Annotated[str | None, typer.Option(help="All rows whose first broken rule is this one.")] = None,
+    all_rows: Annotated[bool, typer.Option("--all", help="All rows of the partition's quarantine.")] = False,
+    take_back: Annotated[bool, typer.Option("--undo", help="Take the partition's releases back.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the decision.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Let rows of a quarantine in after all. The next refresh heals the partition and what reads it."""
+    import getpass
+
+    from my_platform.operations import session
+    from my_platform.operations.quarantine import Chosen, Word
+
+    numbers = _numbers(rows) if rows else ()
+    if take_back and (numbers or rule or all_rows):
+        raise PlatformError(
+            "--undo takes all releases of a partition back; leave --rows, --rule and --all out"
+        )
+    word = Word.given(reason, getpass.getuser())
+    with session.opened(_settings()) as opened:
+        done = (
+            opened.undo(asset, partition, word)
+            if take_back
+            else opened.release(asset, partition, Chosen(numbers, rule, all_rows), word)
+        )
+    if as_json:
+        _print_json(done)
+        return
+    verb = "the release is taken back of" if take_back else "let in:"
+    typer.echo(
+        f"{verb} {len(done['rows'])} rows of {asset} {partition}, by {done['decision']}".replace(" ,", ",")
+    )
+    typer.echo("`my-platform plan` says what that causes, and `my-platform refresh` does it")
+
+
+@app.command()
+def decisions(
+    asset: Annotated[str | None, typer.Argument(help="For example validated/transactions.")] = None,
+    partition: Annotated[str | None, typer.Argument(help="Its day, YYYY-MM-DD.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What people decided about rows in quarantine: who, when, why, and whether it still stands."""
+    from my_platform.operations import session
+
+    with session.opened(_settings()) as opened:
+        found = opened.decided(asset, partition)
+    if as_json:
+        _print_json({"decisions": found})
+        return
+    rows = [
+        [
+            told["asset"],
+            told["partition"],
+            told["decision"],
+            ",".join(map(str, told["rows"])),
+            "yes" if told["stands"] else "",
+            told["by"],
+            told["at"],
+            told["reason"],
+        ]
+        for told in found
+    ]
+    header = ["asset", "partition", "decision", "rows", "stands", "by", "at", "reason"]
+    _table(header, rows) if rows else typer.echo("nothing has been decided")
 
 
 @app.command("gc")
@@ -385,6 +457,15 @@ def _day(text: str, option: str) -> date:
         ) from None
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise PlatformError(
+            f"--rows {text}: expected row numbers separated by commas, such as 3,17"
+        ) from None
+
+
 def _home_first(arguments: list[str]) -> list[str]:
     """The arguments with ``--home`` before the command, where it may also follow it."""
     found: list[str] = []
@@ -458,7 +539,7 @@ def _show_landed(done: Any, landing: Path, as_json: bool) -> None:
     )
 
 
-def _show_refresh(report: dict[str, Any]) -> None:
+def _show_refresh(report: dict[str, Any], problems: Sequence[str]) -> None:
     rows = []
     for asset in sorted({*report["computed"], *report["reused"], *report["withdrawn"], *report["failed"]}):
         counts = [len(report[kind].get(asset, ())) for kind in ("computed", "reused", "withdrawn", "failed")]
@@ -469,9 +550,14 @@ def _show_refresh(report: dict[str, Any]) -> None:
         typer.echo("everything is up to date")
     runs = report["runs"]
     typer.echo(f"{runs} run{'' if runs == 1 else 's'}, {report['seconds']:.1f} s")
-    for reasons in report["failed"].values():
-        for reason in reasons.values():
-            _complain(reason)
+    for damage in report.get("damaged", ()):
+        typer.echo(damage)
+    for file in report.get("unfinished", ()):
+        typer.echo(f"{file} is still being written; it is taken when it is finished")
+    for reason in report.get("misnamed", {}).values():
+        typer.echo(reason)
+    for reason in problems:
+        _complain(reason)
 
 
 def _show_evaluation(found: dict[str, Any]) -> None:
@@ -482,6 +568,7 @@ def _show_evaluation(found: dict[str, Any]) -> None:
         span = found[part]
         typer.echo(
             f"  {part}: {span['from']} to {span['to']}, {span['rows']:,} rows, {span['frauds']:,} frauds"
+            + (f", without {', '.join(span['days_without_rows'])}" if "days_without_rows" in span else "")
         )
     rows = [
         [name, *(f"{m[k]:.3f}" for k in ("auc_roc", "average_precision", "card_precision_at_100"))]

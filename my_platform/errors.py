@@ -1,7 +1,7 @@
 """The platform's own errors. Each says what was expected, what was found, and what to do."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from my_platform.incremental.checks import CheckResult
@@ -19,11 +19,22 @@ class Refused(PlatformError):
 
     Args:
         checks: how the value that was turned away answered the checks of its asset.
+        rows: the rows for which it was refused, a polars DataFrame; they are kept for people to look at.
+        metadata: what else the UI shows of it.
     """
 
-    def __init__(self, message: str, checks: Sequence["CheckResult"] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        checks: Sequence["CheckResult"] = (),
+        *,
+        rows: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.checks = tuple(checks)
+        self.rows = rows
+        self.metadata = dict(metadata or {})
 
 
 class DamagedObject(PlatformError):

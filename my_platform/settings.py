@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -45,6 +45,23 @@ class Settings(BaseSettings):
     )
     boosting_rounds: int | None = Field(
         default=None, ge=1, le=100_000, description="trees of a LightGBM model; default: the domain's choice"
+    )
+    training_gaps: Literal["wait", "pass"] = Field(
+        default="wait",
+        description="whether a model waits for a day that is missing from its training window, or is trained "
+        "without it and names it",
+    )
+    quiet_s: float = Field(
+        default=5,
+        ge=0,
+        le=86_400,
+        description="seconds after its last change for which a landed file that looks unfinished is waited for",
+    )
+    most_file_rows: int = Field(
+        default=50_000_000, ge=1, description="rows of the largest landed file that is taken"
+    )
+    most_file_bytes: int = Field(
+        default=4 << 30, ge=1, description="bytes of the same, as it lies there and as it becomes in memory"
     )
     sensor_interval_s: int = Field(
         default=15, ge=1, le=86_400, description="seconds between two looks at landing by the Dagster daemon"

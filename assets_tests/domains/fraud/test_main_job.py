@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from assets_tests.homes import Versions, day, days, folder_in_memory, land, session
 from my_platform.domains.fraud.features import customer_spending, terminal_risk
@@ -26,9 +27,14 @@ from my_platform.storage.lake import file_in, json_in
 
 LAST = 48
 BAD_DAY, UNKNOWN_DAY, LATE_DAY = 20, 15, 34
-PROFILES = ["raw/customers", "raw/terminals", "validated/customers", "validated/terminals"]
+PROFILES = [
+    *("raw/customers", "raw/terminals", "validated/customers", "validated/terminals"),
+    *("known_customers", "known_terminals"),
+]
 OF_TRANSACTIONS = [
     "raw/transactions",
+    "unknown_customers",
+    "unknown_terminals",
     "validated/transactions",
     "customer_spending",
     "terminal_risk",
@@ -48,6 +54,7 @@ EXPECTED = {
     # A week is trained from seven days of features on that end a week before it, tested once its own days are
     # there, and judged once their labels are.
     "training_set": days(14, LAST + 1, 7),
+    "training_set_replay": days(14, LAST + 1, 7),
     "fraud_lightgbm": days(14, LAST + 1, 7),
     "predictions": days(14, LAST - 6, 7),
     "evaluation": days(14, LAST - 13, 7),
@@ -257,7 +264,7 @@ def test_no_pickle_lies_under_the_home(built: Built) -> None:
 
 
 def test_each_judged_week_has_a_report_and_its_figures(built: Built) -> None:
-    reports = {path.stem: path for path in (built.home / "reports" / "fraud").iterdir()}
+    reports = {path.stem: path for path in (built.home / "reports" / "fraud").glob("*.html")}
     assert sorted(reports) == sorted(built.versions["evaluation"])
     for week, path in reports.items():
         assert path.read_bytes() == file_in(built.table("evaluation", week), "report.html")
@@ -281,6 +288,55 @@ def test_the_marts_count_what_has_landed(built: Built) -> None:
         assert (found["labelled"].sum(), found["frauds"].sum()) == (labels.height, labels["IS_FRAUD"].sum())
 
 
+def test_every_check_is_told_of_every_partition(built: Built) -> None:
+    assets = built.session.workspace.project.assets
+    checks = {(c.about or name, c.name) for name, asset in assets.items() for c in asset.own_checks}
+    assert {asset for asset, _ in checks} == {
+        *(name for name in EXPECTED if name.startswith("marts/")),
+        "training_set",
+        "predictions",
+    }
+    for asset, check in checks:
+        key = dg.AssetCheckKey(dg.AssetKey(asset.split("/")), check)
+        infos = built.session.instance.event_log_storage.get_asset_check_partition_info([key])
+        told = {info.partition_key: info.latest_execution_status.value for info in infos if info.is_current}
+        assert told == dict.fromkeys(EXPECTED[asset], "SUCCEEDED"), (asset, check)
+
+
+def test_a_week_of_one_class_fits_no_model(built: Built) -> None:
+    week, other = EXPECTED["training_set"][0], EXPECTED["training_set"][1]
+    with folder_in_memory() as folder:
+        shutil.copytree(built.home, folder / "home")
+        for number in range(7, 14):
+            path = reports_path(folder / "home" / "landing", date.fromisoformat(day(number)))
+            rewritten(path, pl.read_parquet(path).with_columns(IS_FRAUD=pl.lit(False)))
+        with session(folder / "home") as opened:
+            chain = (
+                "raw/fraud_reports",
+                "validated/fraud_reports",
+                "training_set",
+                "training_set_replay",
+                "fraud_lightgbm",
+            )
+            done = opened.refresh(select=" or ".join(f'key:"{name}"' for name in chain)).as_json()
+            after = opened.versions()
+            (found,) = opened.instance.event_log_storage.get_asset_check_execution_history(
+                dg.AssetCheckKey(dg.AssetKey("training_set"), "labels_complete"),
+                limit=1,
+                status={AssetCheckExecutionRecordStatus.FAILED},
+            )
+
+    assert list(done["failed"]) == ["training_set"]
+    assert (
+        "labels_complete: column IS_FRAUD: expected rows of both labels"
+        in done["failed"]["training_set"][week]
+    )
+    assert week not in done["computed"].get("fraud_lightgbm", [])
+    assert after["fraud_lightgbm"][week] == built.versions["fraud_lightgbm"][week]
+    assert after["fraud_lightgbm"][other] != built.versions["fraud_lightgbm"][other]
+    assert found.partition == week
+
+
 def test_every_asset_says_what_it_is(built: Built) -> None:
     graph = built.session.definitions.resolve_asset_graph()
     keys = {key.to_user_string(): key for key in graph.get_all_asset_keys()}
@@ -296,6 +352,8 @@ def test_every_asset_says_what_it_is(built: Built) -> None:
         assert [column.name for column in columns] == stored.columns, name
         assert [column.type for column in columns] == [str(kind) for kind in stored.dtypes], name
         assert all(column.description for column in columns), name
+        if name != "training_set_replay":
+            assert set(node.metadata["dagster/column_lineage"].deps_by_column) == set(stored.columns), name
 
 
 def test_a_broken_day_leaves_the_last_good_version_and_heals(built: Built) -> None:

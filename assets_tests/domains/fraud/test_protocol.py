@@ -97,7 +97,14 @@ def test_rows_come_out_whole_and_in_the_order_of_time() -> None:
     rows = ((3, -9, 1), (2, -8, 1), (1, -9, 2))
     frame = protocol.training_rows(transactions(*rows), on_time(*rows), T0, 7).collect()
     assert frame["TRANSACTION_ID"].to_list() == [1, 3, 2]
-    assert frame.columns == ["TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TX_AMOUNT", "IS_FRAUD"]
+    assert frame.columns == [
+        "TRANSACTION_ID",
+        "TX_DATETIME",
+        "CUSTOMER_ID",
+        "TX_AMOUNT",
+        "IS_FRAUD",
+        "REPORTED_AT",
+    ]
 
 
 def test_a_row_without_a_report_before_t0_is_not_trained_on() -> None:

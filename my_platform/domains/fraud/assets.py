@@ -1,5 +1,6 @@
 """The assets of card fraud, from landed files to evaluation reports."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from my_platform.domains.fraud import contracts, parameters
@@ -15,6 +16,7 @@ from my_platform.marts.docs import write_docs
 from my_platform.marts.manifest import load_marts
 from my_platform.marts.prepare import current_catalogue, current_manifest, ensure_catalogue
 from my_platform.quality.contracts import Contract
+from my_platform.quality.references import known_keys, unknown_keys
 from my_platform.quality.tables import raw_table, validated_table
 from my_platform.settings import CHECKOUT, Settings
 
@@ -36,13 +38,23 @@ def assets(settings: Settings) -> list[Asset]:
     """All assets, with the training window and the number of trees that the settings choose."""
     raw: dict[str, Asset] = {}
     valid: dict[str, Asset] = {}
+    keys: dict[str, Asset] = {}
     for name, contract, grain in _TABLES:
         about = (contract.model.__doc__ or "").rstrip(".")
         raw[name] = raw_table(
             f"raw/{name}", contract, source=name, grain=grain, description=f"{about}, as they landed."
         )
+        references = {}
+        for column, other in _REFERENCES.get(name, {}).items():
+            known = keys[f"known_{other}"] = known_keys(f"known_{other}", valid[other], column)
+            unknown = keys[f"unknown_{other}"] = unknown_keys(f"unknown_{other}", raw[name], column, known)
+            references[column] = unknown
         valid[name] = validated_table(
-            f"validated/{name}", raw[name], contract, description=f"{about} that keep the contract, sorted."
+            f"validated/{name}",
+            raw[name],
+            contract,
+            references=references,
+            description=f"{about} that keep the contract, sorted.",
         )
     spending = feature_asset(customer_spending, rows=valid["transactions"], events=valid["transactions"])
     risk = feature_asset(terminal_risk, rows=valid["transactions"], events=labelled_transactions)
@@ -50,6 +62,7 @@ def assets(settings: Settings) -> list[Asset]:
     return [
         *raw.values(),
         *valid.values(),
+        *keys.values(),
         labelled_transactions,
         spending,
         risk,
@@ -61,6 +74,7 @@ def assets(settings: Settings) -> list[Asset]:
         ),
         *weekly_assets(
             features={**spending.columns, **risk.columns},
+            gaps=settings.training_gaps,
             window_days=settings.training_window_days or parameters.TRAINING_WINDOW_DAYS,
             lightgbm=parameters.LIGHTGBM_PARAMETERS,
             rounds=settings.boosting_rounds or parameters.BOOSTING_ROUNDS,
@@ -73,8 +87,13 @@ def assets(settings: Settings) -> list[Asset]:
 
 
 _TABLES: tuple[tuple[str, Contract, Grain], ...] = (
-    ("transactions", contracts.TRANSACTIONS, Grain.DAY),
-    ("fraud_reports", contracts.FRAUD_REPORTS, Grain.DAY),
     ("customers", contracts.CUSTOMERS, Grain.ONCE),
     ("terminals", contracts.TERMINALS, Grain.ONCE),
+    ("transactions", contracts.TRANSACTIONS, Grain.DAY),
+    ("fraud_reports", contracts.FRAUD_REPORTS, Grain.DAY),
 )
+# Columns whose values are keys of another table, where that has landed: a transaction of an unknown card or
+# terminal is a mistake of its source, or came before the profile did, and heals when that lands.
+_REFERENCES: Mapping[str, Mapping[str, str]] = {
+    "transactions": {"CUSTOMER_ID": "customers", "TERMINAL_ID": "terminals"}
+}

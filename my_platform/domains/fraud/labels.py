@@ -25,17 +25,33 @@ OLDEST_REPORTED_DAYS = 30
         "REPORTED_AT": Column(pl.Datetime("us"), "when the label became known, UTC"),
         "IS_FRAUD": Column(pl.Boolean(), "whether it was fraud"),
     },
+    lineage={
+        **{
+            name: (("validated/fraud_reports", name),)
+            for name in ("TRANSACTION_ID", "REPORTED_AT", "IS_FRAUD")
+        },
+        **{
+            name: (("validated/transactions", name),)
+            for name in ("TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT")
+        },
+    },
 )
 def labelled_transactions(reports: pl.LazyFrame, transactions: pl.LazyFrame) -> Produced:
     """One row for each report of the day, with its transaction; reports without one go to quarantine."""
     known = reports.join(transactions, on="TRANSACTION_ID", how="left").collect()
     matched = known.filter(pl.col("TX_DATETIME").is_not_null())
-    unmatched = known.filter(pl.col("TX_DATETIME").is_null()).select(
-        "TRANSACTION_ID",
-        "REPORTED_AT",
-        "IS_FRAUD",
-        rule=pl.lit("unknown_transaction"),
-        reason=pl.format("no transaction {} in the 31 days up to the report", "TRANSACTION_ID"),
+    unmatched = (
+        known.filter(pl.col("TX_DATETIME").is_null())
+        .select(
+            "TRANSACTION_ID",
+            "REPORTED_AT",
+            "IS_FRAUD",
+            rule=pl.lit("unknown_transaction"),
+            reason=pl.format("no transaction {} in the 31 days up to the report", "TRANSACTION_ID"),
+            column=pl.lit("TRANSACTION_ID"),
+            value=pl.col("TRANSACTION_ID").cast(pl.String),
+        )
+        .sort("REPORTED_AT", "TRANSACTION_ID")
     )
     rows = matched.select(
         "TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "REPORTED_AT", "IS_FRAUD"

@@ -5,7 +5,7 @@ The partition is T0, the Wednesday on which the week begins that the model serve
 
 import json
 from collections.abc import Mapping
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Any, Literal
 
 import polars as pl
@@ -43,6 +43,15 @@ ROLES = Roles(
     features=FEATURES,
     made_of_label=("TX_FRAUD", "TX_FRAUD_SCENARIO"),
 )
+OF_FEATURES = {
+    **{name: ("customer_spending", name) for name in SPENDING},
+    **{name: ("terminal_risk", name) for name in RISK},
+}
+TRAINING_LINEAGE = {
+    **{name: (("customer_spending", name),) for name in ("TRANSACTION_ID", "TX_DATETIME")},
+    **{name: (made_of,) for name, made_of in OF_FEATURES.items()},
+    **{name: (("validated/fraud_reports", name),) for name in ("IS_FRAUD", "REPORTED_AT")},
+}
 REPLAYED_ROWS = 200
 REPLAY_CHECK = Check(
     "no_future_in_features",
@@ -75,12 +84,14 @@ def training_set(
     )
     start = found.select(pl.col("TX_DATETIME").min().dt.date()).item() or t0
     days = found.select(pl.col("TX_DATETIME").dt.date().n_unique()).item()
+    holes = days_without_rows(found["TX_DATETIME"], t0, parameters["window_days"])
     return Produced(
         found,
         metadata={
             "days": days,
             "frauds": int(found["IS_FRAUD"].sum()),
             "first_day": str(start),
+            **({"days_without_rows": holes} if holes else {}),
             **(
                 {"window": f"clipped to {days} days: data begin on {start}, not {first}"}
                 if start > first
@@ -112,6 +123,15 @@ def training_set_replay(
     )
 
 
+def days_without_rows(times: pl.Series, t0: date, window_days: int) -> list[str]:
+    """The days of a training window, from the first row on, on which no labelled transaction happened."""
+    _, end = protocol.training_days(t0, window_days)
+    there = set(times.dt.date().unique())
+    first = min(there, default=end)
+    days = (first + timedelta(days=number) for number in range((end - first).days))
+    return [str(day) for day in days if day not in there]
+
+
 def fraud_lightgbm(
     training_set: pl.LazyFrame,
     replay: pl.LazyFrame,
@@ -131,6 +151,7 @@ def fraud_lightgbm(
         threads,
     )
     times = rows["TX_DATETIME"].dt.date()
+    holes = days_without_rows(rows["TX_DATETIME"], date.fromisoformat(partition), parameters["window_days"])
     about = {
         "features": list(FEATURES),
         "lightgbm": parameters["lightgbm"],
@@ -143,6 +164,7 @@ def fraud_lightgbm(
             "to": str(times.max()),
             "rows": rows.height,
             "frauds": int(rows["IS_FRAUD"].sum()),
+            **({"days_without_rows": holes} if holes else {}),
         },
         "replayed_rows": replay.collect()["rows"].item(),
     }
@@ -290,6 +312,7 @@ def weekly_assets(
             "REPORTED_AT": Column(pl.Datetime("us"), "when the label became known, UTC"),
         },
         own_checks=TRAINING_CHECKS,
+        lineage=TRAINING_LINEAGE,
         **week,
     )(training_set)
     replayed = table(
@@ -322,6 +345,10 @@ def weekly_assets(
         group="models",
         kinds=("lightgbm", "mlflow"),
         columns=FILES,
+        lineage={
+            "name": (),
+            "content": tuple(("training_set", name) for name in (*FEATURES, "IS_FRAUD")),
+        },
         publish=publish_model,
         **week,
     )(fraud_lightgbm)
@@ -346,6 +373,12 @@ def weekly_assets(
             "score": Column(pl.Float64(), "probability of fraud"),
         },
         own_checks=SCORING_CHECKS,
+        lineage={
+            "TRANSACTION_ID": (("validated/transactions", "TRANSACTION_ID"),),
+            "TX_DATETIME": (("customer_spending", "TX_DATETIME"),),
+            "CUSTOMER_ID": (("validated/transactions", "CUSTOMER_ID"),),
+            "score": (("fraud_lightgbm", "content"), *OF_FEATURES.values()),
+        },
         **week,
     )(predictions)
     figures = table(
@@ -361,6 +394,15 @@ def weekly_assets(
         group="evaluation",
         kinds=("html",),
         columns=FILES,
+        lineage={
+            "name": (),
+            "content": (
+                ("predictions", "score"),
+                ("fraud_lightgbm", "content"),
+                *(("validated/transactions", name) for name in ("TX_DATETIME", "CUSTOMER_ID")),
+                *(("validated/fraud_reports", name) for name in ("REPORTED_AT", "IS_FRAUD")),
+            ),
+        },
         publish=publish_report,
         **week,
     )(evaluation)

@@ -18,10 +18,9 @@ def model_publisher(tracker: Tracker) -> Callable[[Publication], Mapping[str, An
     def publish(publication: Publication) -> Mapping[str, Any]:
         about = json_in(publication.table, "about.json")
         manifest: dict[str, Mapping[str, str]] = {}
-        for asset, versions in publication.record["inputs"].items():
-            for partition, version in versions.items():
-                made = publication.record_of(asset, partition, version) or {}
-                manifest |= made.get("inputs", {})
+        for partition, version in publication.record["inputs"]["training_set"].items():
+            made = publication.record_of("training_set", partition, version) or {}
+            manifest |= made.get("inputs", {})
         digest = manifest_digest(manifest)
         run_id = tracker.log_model(
             ModelRun(
