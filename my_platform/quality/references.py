@@ -30,6 +30,7 @@ def known_keys(name: str, keys_of: Asset, column: str) -> Asset:
         group="references",
         description=f"The values of {column} that {keys_of.name} knows.",
         columns={column: keys_of.columns[column]},
+        lineage={column: ((keys_of.name, column),)},
     )(known)
 
 
@@ -57,4 +58,5 @@ def unknown_keys(name: str, raw: Asset, column: str, known: Asset) -> Asset:
         group="references",
         description=f"The values of {column} in {raw.name} that {known.name} does not have.",
         columns={column: Column(raw.columns[column].type, f"a value that {known.name} does not have")},
+        lineage={column: ((raw.name, column), (known.name, key))},
     )(unknown)

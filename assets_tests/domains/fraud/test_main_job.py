@@ -353,7 +353,8 @@ def test_every_asset_says_what_it_is(built: Built) -> None:
         assert [column.type for column in columns] == [str(kind) for kind in stored.dtypes], name
         assert all(column.description for column in columns), name
         if name != "training_set_replay":
-            assert set(node.metadata["dagster/column_lineage"].deps_by_column) == set(stored.columns), name
+            lineage = node.metadata["dagster/column_lineage"].column_lineage
+            assert set(lineage.deps_by_column) == set(stored.columns), name
 
 
 def test_a_broken_day_leaves_the_last_good_version_and_heals(built: Built) -> None:

@@ -34,7 +34,7 @@ def test_a_week_waits_for_a_day_that_is_missing_from_its_window(home: Path) -> N
     waiting = planned["waiting"]
     assert WEEK not in planned["certain"].get("training_set", {})
     assert waiting["training_set"][WEEK].startswith(f"waits for customer_spending {day(MISSING)}")
-    assert waiting["fraud_lightgbm"][WEEK] == f"waits for training_set {WEEK}"
+    assert waiting["fraud_lightgbm"][WEEK].startswith(f"waits for training_set {WEEK}")
 
 
 def test_a_week_is_trained_without_the_day_and_names_it_where_that_is_the_policy(home: Path) -> None:
