@@ -111,7 +111,7 @@ def as_table(lines: list[Line], awaited: Mapping[str, str], raised: Mapping[str,
     controls = [f"| {name} | {'; '.join(words) or 'nothing'} |" for name, words in raised.items()]
     return "\n".join(
         [
-            f"{found} of {len(lines)} faults are detected and contained; "
+            f"{found} of {len(lines)} faults are detected and contained, {len(awaited)} more are not judged yet; "
             f"{false} of {len(raised)} clean controls raise anything.",
             "",
             "| fault | detected by | contained | what was said |",
