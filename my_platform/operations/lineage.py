@@ -7,7 +7,7 @@ UI does show it: beside each column's description, and as a table that goes back
 
 import dagster as dg
 
-from my_platform.incremental.declare import LANDED, Asset, ColumnLineage
+from my_platform.incremental.declare import Asset, ColumnLineage
 from my_platform.operations.platform import Project
 
 MADE_OF = "columns are made of"
@@ -76,7 +76,7 @@ def _landed(project: Project, asset: Asset, column: str) -> list[str]:
         if known is None or (name, made_of) in seen:
             continue
         seen.add((name, made_of))
-        if any(read.asset.startswith(LANDED) for read in known.reads.values()):
-            found.add(f"{known.source or name}.{made_of}")
+        if known.source is not None:
+            found.add(f"{known.source}.{made_of}")
         waiting += lineage_of(project, known).get(made_of, ())
     return sorted(found)
