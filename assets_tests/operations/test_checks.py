@@ -89,6 +89,16 @@ def test_a_run_of_days_and_the_week_that_reads_them_tells_both(home: Shop) -> No
     assert told(home, "full", "week") == {day(0): True}
 
 
+def test_days_and_what_is_made_of_their_weeks_in_one_run_tell_their_last_events(home: Shop) -> None:
+    """The week waits for the days in another step of the run, so that the days get a second event."""
+    home.session.refresh()
+
+    assert home.run(["takings", "share"], span=(day(7), day(7))).success
+
+    assert told(home, "quiet")[day(7)] is quiet_days()[day(7)]
+    assert len(home.events("takings", day(7))) == 2
+
+
 def test_a_fresh_partition_that_is_materialized_again_tells_again(home: Shop) -> None:
     home.session.refresh()
 
@@ -150,6 +160,27 @@ class TestARefusedValue:
     def test_its_check_passes_again_when_the_file_is_taken_back(self, refused: Shop) -> None:
         shop.land(refused.home, shop.FIRST + timedelta(days=4))
 
-        assert refused.session.refresh().as_json()["computed"] == {}
+        for _ in range(2):
+            report = refused.session.refresh().as_json()
+            assert (report["computed"], report["runs"]) == ({}, 1)
+            assert told(refused, "believable") == all_days()
+            assert refused.session.refresh().as_json()["runs"] == 0
+            # The same again: Dagster takes only one evaluation of a partition that no run has made.
+            shop.land(refused.home, shop.FIRST + timedelta(days=4), extra_cents=1_000_001)
+            assert refused.session.refresh().outcome.failed
+            shop.land(refused.home, shop.FIRST + timedelta(days=4))
+
+    def test_the_sensor_sees_to_it_too(self, refused: Shop) -> None:
+        shop.land(refused.home, shop.FIRST + timedelta(days=4))
+
+        (request,) = refused.tick().run_requests
+        assert request.job_name == "refresh"
+        assert refused.execute(request).success
 
         assert told(refused, "believable") == all_days()
+        assert not refused.tick().run_requests
+
+    def test_a_refresh_of_something_else_leaves_it_alone(self, refused: Shop) -> None:
+        refused.session.refresh(first=shop.FIRST + timedelta(days=5))
+
+        assert told(refused, "believable")[day(4)] is False

@@ -18,13 +18,14 @@ import dagster as dg
 from my_platform.errors import PlatformError
 from my_platform.incremental.declare import DECIDED, LANDED, Asset, Grain, Read, ordinal, week_start
 from my_platform.operations.analysts import keep_current
-from my_platform.operations.check_results import tell_again
+from my_platform.operations.check_results import settle, tell_again, to_settle
 from my_platform.operations.execution import Execution
 from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, Step, asset_key, wrong_instance
 from my_platform.operations.lineage import described, lineage_metadata
 from my_platform.operations.orphans import tag_process
 from my_platform.operations.outcome import Outcome, Request
 from my_platform.operations.platform import Project, Workspace
+from my_platform.operations.refresh import plan_as_it_is
 
 _WEDNESDAY = 3
 _BACKFILL_TAG = "dagster/backfill"
@@ -144,9 +145,9 @@ def _execute(
     for name in asked.awaited:
         outcome.waiting.pop(name, None)
     fail_on_problems(outcome, waiting=True)
-    yield from _outputs(context, workspace.project, names, events, several=len(_keys(context, grain)) > 1)
-    for name in names:
-        heads.judge_again(name)
+    several = len(_keys(context, grain)) > 1
+    yield from _outputs(context, workspace.project, names, events, heads, several=several)
+    settle(workspace, heads, to_settle(workspace, lambda: plan_as_it_is(workspace, heads).entries))
 
 
 def open_for_run(
@@ -180,7 +181,7 @@ def serve_analysts(
         return
     try:
         keep_current(workspace, heads, place.analysts_database)
-    except PlatformError as error:
+    except (PlatformError, OSError) as error:
         context.log.warning(f"{place.analysts_database} stays as it was: {error}")
 
 
@@ -189,6 +190,7 @@ def _outputs(
     project: Project,
     names: frozenset[str],
     events: Sequence[dg.AssetMaterialization],
+    heads: DagsterHeads,
     *,
     several: bool,
 ) -> Iterator["dg.MaterializeResult[Any]"]:
@@ -207,6 +209,7 @@ def _outputs(
         )
         for event in found if several else ():
             context.log_event(event)
+        heads.judge_again(name)
 
 
 def fail_on_problems(outcome: Outcome, *, waiting: bool) -> None:

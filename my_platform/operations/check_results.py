@@ -1,10 +1,11 @@
 """How stored values answered the checks of their assets, and telling it where nothing is computed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from my_platform.incremental.checks import CheckResult
-from my_platform.incremental.planner import Entry
+from my_platform.incremental.declare import ordinal
+from my_platform.incremental.planner import Entry, Node
 from my_platform.operations.outcome import Heads
 from my_platform.operations.platform import Workspace
 from my_platform.storage.lake import ABSENT, Lake, partition_key
@@ -21,21 +22,36 @@ def of_refused(results: Iterable[CheckResult], reason: str) -> list[CheckResult]
     return [replace(result, metadata={**result.metadata, "refused": reason}) for result in results]
 
 
-def settle_disputed(workspace: Workspace, heads: Heads, planned: Sequence[Entry]) -> None:
-    """Tell the results of current values where a refused one had the last word and is not asked for any more.
+def to_settle(
+    workspace: Workspace,
+    plan: Callable[[], Sequence[Entry]],
+    allowed: Callable[[Node, int], bool] | None = None,
+) -> list[tuple[str, str]]:
+    """Asset and partition of current values where a refused one had the last word and is not asked for any more.
 
-    That is so where what was refused was taken back: nothing is computed then, and no run would say it.
+    That is so where what was refused was taken back: nothing is computed then, so nothing says it.
+
+    Args:
+        plan: what is not fresh, made with the same ``allowed``; asked only where a refused value had a say.
+        allowed: the partitions that were planned; None for all.
     """
-    disputed = workspace.lake.index.disputed()
+    assets, nodes = workspace.project.assets, workspace.project.nodes
+    disputed = [
+        (asset, partition)
+        for asset, partition in workspace.lake.index.disputed()
+        if asset in assets and (allowed is None or allowed(nodes[asset], ordinal(partition)))
+    ]
     if not disputed:
-        return
-    assets = workspace.project.assets
-    busy = {(entry.asset, partition_key(assets[entry.asset].grain, entry.key)) for entry in planned}
-    for asset, partition in disputed:
-        if (asset, partition) not in busy:
-            if asset in assets:
-                tell_again(workspace, heads, [asset], [partition])
-            workspace.lake.index.settle(asset, [partition])
+        return []
+    busy = {(entry.asset, partition_key(assets[entry.asset].grain, entry.key)) for entry in plan()}
+    return [found for found in disputed if found not in busy]
+
+
+def settle(workspace: Workspace, heads: Heads, found: Iterable[tuple[str, str]]) -> None:
+    """Tell the results of current values again, within a run: without one Dagster takes them only once."""
+    for asset, partition in found:
+        tell_again(workspace, heads, [asset], [partition])
+        workspace.lake.index.settle(asset, [partition])
 
 
 def tell_again(workspace: Workspace, heads: Heads, assets: Sequence[str], partitions: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from my_platform.incremental.planner import Action, Entry, Node, State, plan_asset
-from my_platform.operations.check_results import settle_disputed
+from my_platform.operations.check_results import settle, to_settle
 from my_platform.operations.execution import Execution
 from my_platform.operations.outcome import Heads, Outcome, Request
 from my_platform.operations.platform import Workspace
@@ -132,6 +132,9 @@ def bring_up_to_date(
         outcome.add(done)
         if not done.made_progress:
             break
+    settle(
+        workspace, heads, to_settle(workspace, lambda: look_ahead(workspace, heads, allowed).entries, allowed)
+    )
     return outcome
 
 
@@ -172,13 +175,13 @@ def refresh(
         planned = look_ahead(workspace, heads, allowed)
     if any(entry.action is Action.WITHDRAW for entry in planned.entries):
         planned = withdraw_gone(workspace, heads, allowed, report.outcome)
-    if _still_open(workspace, planned.entries, report.outcome):
+    to_do = _still_open(workspace, planned.entries, report.outcome)
+    if to_do or to_settle(workspace, lambda: planned.entries, allowed):
         on_plan(sum(entry.action in (Action.COMPUTE, Action.LATER) for entry in planned.entries))
         order = Order(allowed, report.outcome, on_partition)
         report.runs += 1
         launch(order)
         planned = look_ahead(workspace, heads, allowed)
-    settle_disputed(workspace, heads, planned.entries)
     for entry in planned.entries:
         if entry.action is Action.REFUSED:
             partition = partition_key(workspace.project.assets[entry.asset].grain, entry.key)

@@ -9,10 +9,11 @@ from typing import Any
 
 import dagster as dg
 
+from my_platform.errors import PlatformError
 from my_platform.incremental.declare import Grain
 from my_platform.incremental.planner import Action, Entry, window_keys
 from my_platform.operations.analysts import keep_current
-from my_platform.operations.check_results import settle_disputed
+from my_platform.operations.check_results import to_settle
 from my_platform.operations.heads import DagsterHeads, asset_key, wrong_instance
 from my_platform.operations.jobs import JOB
 from my_platform.operations.orphans import end_orphans
@@ -100,9 +101,6 @@ def owed_sensor(
         planned = look_ahead(workspace, found)
         if any(entry.action is Action.WITHDRAW for entry in planned.entries):
             planned = withdraw_gone(workspace, found)
-        settle_disputed(workspace, found, planned.entries)
-        if analysts_database is not None:
-            keep_current(workspace, found, analysts_database)
         project = workspace.project
         stale = stale_now(project, planned)
         spans = _under_way(context.instance, project, jobs)
@@ -112,11 +110,20 @@ def owed_sensor(
             _request(context.instance, wave, jobs[wave.grain].name) for wave in waves_of(project, free)
         ]
         if any(not _known(entry, project, calendar) for entry in free):
-            requests = [_refresh_request(context.instance, project, free)]
+            digest = _digest({_named(entry, project): [entry.fingerprint] for entry in free})
+            requests = [_refresh_request(context.instance, digest)]
+        settled = to_settle(workspace, lambda: planned.entries)
+        if settled and not requests and not spans:
+            requests = [_refresh_request(context.instance, _digest({" ".join(each): [] for each in settled}))]
         yield from (request for request in requests if request is not None)
-        if not stale:
+        if analysts_database is not None:
+            try:
+                keep_current(workspace, found, analysts_database)
+            except (PlatformError, OSError) as error:
+                context.log.warning(f"{analysts_database} stays as it was: {error}")
+        if not stale and not any(requests):
             yield dg.SkipReason("; ".join(["nothing is stale", *_unread(workspace)]))
-        elif not free:
+        elif stale and not free:
             yield dg.SkipReason("runs are under way")
         elif not any(requests):
             yield dg.SkipReason(
@@ -266,10 +273,7 @@ def _request(instance: dg.DagsterInstance, wave: Wave, job: str) -> dg.RunReques
     )
 
 
-def _refresh_request(
-    instance: dg.DagsterInstance, project: Project, entries: Sequence[Entry]
-) -> dg.RunRequest | None:
-    digest = _digest({_named(entry, project): [entry.fingerprint] for entry in entries})
+def _refresh_request(instance: dg.DagsterInstance, digest: str) -> dg.RunRequest | None:
     run_key = _next_attempt(instance, digest)
     if run_key is None:
         return None
