@@ -1,4 +1,4 @@
-"""The shop with checks on days, which analysts may see, and on the week that reads them."""
+"""The shop with checks on days, which analysts may see, on the week that reads them, and days after the week."""
 
 import polars as pl
 
@@ -18,7 +18,7 @@ def settings(home: object) -> Settings:
 
 
 def assets(given: Settings) -> list[Asset]:
-    return [*shop.assets(given)[:2], takings, week]
+    return [*shop.assets(given)[:2], takings, week, share]
 
 
 @table(
@@ -48,3 +48,9 @@ def takings(orders: pl.LazyFrame) -> Produced:
 def week(takings: pl.LazyFrame) -> Produced:
     found = takings.collect()
     return Produced(found, checks=[CheckResult("full", found.height == 7, {"days": found.height})])
+
+
+@table("share", reads={"takings": same("takings"), "weeks": Read("week", -13, 0, "pass")})
+def share(takings: pl.LazyFrame, weeks: pl.LazyFrame) -> pl.LazyFrame:
+    """A day's takings as a share of those of the last week that began, which is computed in between."""
+    return takings.select(pl.col("CENTS") / weeks.select(pl.col("CENTS").sum()).collect().item())

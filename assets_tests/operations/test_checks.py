@@ -96,7 +96,7 @@ def test_days_and_what_is_made_of_their_weeks_in_one_run_tell_their_last_events(
     assert home.run(["takings", "share"], span=(day(7), day(7))).success
 
     assert told(home, "quiet")[day(7)] is quiet_days()[day(7)]
-    assert len(home.events("takings", day(7))) == 2
+    assert len(home.events("takings", day(7))) == 1 + 2
 
 
 def test_a_fresh_partition_that_is_materialized_again_tells_again(home: Shop) -> None:
@@ -173,12 +173,10 @@ class TestARefusedValue:
     def test_the_sensor_sees_to_it_too(self, refused: Shop) -> None:
         shop.land(refused.home, shop.FIRST + timedelta(days=4))
 
-        (request,) = refused.tick().run_requests
-        assert request.job_name == "refresh"
-        assert refused.execute(request).success
+        while requests := refused.tick().run_requests:
+            assert all(refused.execute(request).success for request in requests)
 
         assert told(refused, "believable") == all_days()
-        assert not refused.tick().run_requests
 
     def test_a_refresh_of_something_else_leaves_it_alone(self, refused: Shop) -> None:
         refused.session.refresh(first=shop.FIRST + timedelta(days=5))

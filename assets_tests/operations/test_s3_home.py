@@ -1,6 +1,5 @@
 """A home whose landing and lake lie in an S3 bucket gives what one on disk gives."""
 
-import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from assets_tests.homes import land, small
 from assets_tests.operations import shop
+from assets_tests.storage.s3_servers import moto_server
 from my_platform.operations import session
 
 DAY = shop.FIRST + timedelta(days=3)
@@ -18,28 +18,22 @@ DAY = shop.FIRST + timedelta(days=3)
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of an empty bucket on a real HTTP server on loopback."""
+    """A client of an empty bucket on a real HTTP server on loopback, which other tests may share."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    for name, value in {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "testtest",
-        "AWS_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1")
-    # The server keeps its buckets for the life of the process.
-    urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST"))
-    client.create_bucket(Bucket="home")
-    yield client
-    server.stop()
+    with moto_server() as url:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "testtest",
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }.items():
+            monkeypatch.setenv(name, value)
+        made = boto3.resource("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="home")
+        yield made.meta.client
+        made.objects.delete()
+        made.delete()
 
 
 def test_refresh_on_s3_is_exact_and_equal_to_disk(tmp_path: Path, bucket: Any) -> None:
