@@ -15,7 +15,7 @@ def test_without_a_cuda_device_the_processor_is_taken_in_float32() -> None:
 
 @needs_no_cuda
 def test_a_cuda_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(PlatformError, match="expected CUDA device 0, and torch .* sees 0"):
+    with pytest.raises(PlatformError, match=r"expected CUDA device 0, and torch .* sees 0"):
         pick_device("cuda")
 
 

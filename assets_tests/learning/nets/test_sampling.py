@@ -35,7 +35,7 @@ def test_the_rows_to_stop_by_are_those_of_the_last_days() -> None:
     last = last_rows(DAYS, LABELS, 0.1)
     assert DAYS[~last].max() < DAYS[last].min()
     assert LABELS[last].sum() >= 0.1 * LABELS.sum()
-    shorter = last & (DAYS > DAYS[last].min())
+    shorter = last & (DAYS[last].min() < DAYS)
     assert LABELS[shorter].sum() < 0.1 * LABELS.sum()
 
 

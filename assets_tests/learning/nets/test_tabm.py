@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import torch
 
@@ -27,10 +29,7 @@ def by_hand(module: TabM, rows: np.ndarray, member: int) -> np.ndarray:
     features = []
     for feature, edges in enumerate(EDGES):
         score = rows[:, feature]
-        pieces = [
-            np.clip((score - low) / (high - low), 0, 1)
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
-        ]
+        pieces = [np.clip((score - low) / (high - low), 0, 1) for low, high in pairwise(edges)]
         embedded = score[:, None] * weights["linear"][feature] + weights["offset"][feature]
         for piece, vector in zip(pieces, weights["piecewise"][feature], strict=False):
             embedded = embedded + piece[:, None] * vector

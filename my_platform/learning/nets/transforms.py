@@ -72,12 +72,14 @@ class InputTransform:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "InputTransform":
+        def lines(name: str) -> tuple[tuple[float, ...], ...]:
+            return tuple(tuple(map(float, line)) for line in found[name])
+
         return cls(
             tuple(found["names"]),
-            *(
-                tuple(tuple(map(float, line)) for line in found[name])
-                for name in ("values", "scores", "edges")
-            ),
+            lines("values"),
+            lines("scores"),
+            lines("edges"),
             tuple(map(int, found["flagged"])),
         )
 
