@@ -126,10 +126,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     return [line(cells[0]), f"|{rule}|", *(line(row) for row in cells[1:])]
 
 
-def machine(load_before: tuple[float, float, float]) -> str:
-    """The machine, how busy it was, and the libraries."""
+def machine(load_before: tuple[float, float, float], names: Sequence[str] = _LIBRARIES) -> str:
+    """The machine, how busy it was, and the versions of these libraries."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    libraries = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
+    libraries = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
     before, after = load_before[0], os.getloadavg()[0]
     return (
         f"{len(os.sched_getaffinity(0))} cores ({_processor()}), {memory:.0f} GiB; load average {before:.1f} before "

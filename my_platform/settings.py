@@ -46,6 +46,14 @@ class Settings(BaseSettings):
     boosting_rounds: int | None = Field(
         default=None, ge=1, le=100_000, description="trees of a LightGBM model; default: the domain's choice"
     )
+    nets: Literal["off", "budget", "full"] = Field(
+        default="off",
+        description="the net beside LightGBM: `budget` fits a week in under a minute on two cores, `full` takes longer",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="where nets are computed: `auto` takes CUDA where there is such a device"
+    )
+    cuda_devices: int = Field(default=1, ge=1, le=64, description="CUDA devices that fit one net together")
     training_gaps: Literal["wait", "pass"] = Field(
         default="wait",
         description="whether a model waits for a day that is missing from its training window, or is trained "
@@ -108,6 +116,10 @@ class Settings(BaseSettings):
     @property
     def analysts_database(self) -> Path:
         return self.home / "analytics" / "analytics.duckdb"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.home / "checkpoints"
 
     @property
     def reports(self) -> Path:

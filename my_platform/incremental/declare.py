@@ -210,6 +210,7 @@ class Asset:
         lineage: by column, the columns that it is made of, each with its asset in front.
         shown: plain values for the catalogue, by name.
         table_for_analysts: its name in the database that analysts open; none where it is not for them.
+        pool: a Dagster pool, which admits one run at a time to what must not be shared, such as a device.
     """
 
     name: str
@@ -231,6 +232,7 @@ class Asset:
     lineage: ColumnLineage = field(default_factory=dict)
     shown: Mapping[str, Any] = field(default_factory=dict)
     table_for_analysts: str = ""
+    pool: str | None = None
 
     def __post_init__(self) -> None:
         keep_sources()

@@ -1,6 +1,7 @@
 """Dagster assets of a project: one node for each grain, whose run computes exactly what is owed.
 
-All assets of a grain form one multi-asset that can be subset. It logs one materialization for each partition
+All assets of a grain form one multi-asset that can be subset; those of a pool form one of their own, as a pool
+holds back a whole step. It logs one materialization for each partition
 at the moment the partition becomes current, so that each carries its own data version and the next asset of
 the run finds it. It yields an output only where another node of the same run waits for one: Dagster stamps
 that output on all partitions of the run with one data version, so the partitions are logged again after it.
@@ -81,19 +82,33 @@ def build_assets(workspace: Workspace, span: Span, place: Place) -> list[dg.Asse
     for node in project.order:
         levels[node.name] = max(
             (
-                levels[r.asset] + (_RANK[project.assets[r.asset].grain] > _RANK[node.grain])
+                levels[r.asset] + (_place(project.assets[r.asset]) > _place(project.assets[node.name]))
                 for _, r in node.reads
                 if r.asset in project.assets
             ),
             default=0,
         )
-    groups: dict[tuple[int, Grain], list[str]] = {}
+    groups: dict[tuple[int, Grain, str], list[str]] = {}
     for node in project.order:
-        groups.setdefault((levels[node.name], node.grain), []).append(node.name)
+        groups.setdefault((levels[node.name], node.grain, project.assets[node.name].pool or ""), []).append(
+            node.name
+        )
     return [
-        _node(workspace, names, grain, f"{_NODE[grain]}{f'_{level}' if level else ''}", span, place)
-        for (level, grain), names in groups.items()
+        _node(
+            workspace,
+            names,
+            grain,
+            "_".join([_NODE[grain], *([pool] if pool else []), *([str(level)] if level else [])]),
+            span,
+            place,
+        )
+        for (level, grain, pool), names in groups.items()
     ]
+
+
+def _place(asset: Asset) -> tuple[int, str]:
+    """Where an asset's node stands among those of a level: a node reads what stands before it, or itself."""
+    return _RANK[asset.grain], asset.pool or ""
 
 
 def _node(
@@ -109,6 +124,7 @@ def _node(
         check_specs=_check_specs(project, names, partitions),
         can_subset=True,
         partitions_def=partitions,
+        pool=project.assets[names[0]].pool,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
         description=f"Computes what is owed of the {_NODE[grain]} assets that a run selects.",
     )

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from assets_tests.learning.nets.rows import NAMES, SMALL, changed, training_set
+from my_platform.errors import Refused
+from my_platform.learning.nets.distributed import fit_in_processes
+from my_platform.learning.nets.fit import Host, TrainingSet, fit_net
+from my_platform.learning.nets.sources import Sampling
+
+ROWS = training_set()
+
+
+@pytest.mark.slow
+def test_two_processes_fit_the_net_of_one_but_for_rounding() -> None:
+    alone, together = fit_net(ROWS, SMALL, Host()), fit_in_processes(ROWS, SMALL, 2, "cpu")
+    assert together.transform == alone.transform
+    for name, array in alone.weights.items():
+        np.testing.assert_allclose(together.weights[name], array, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_what_the_processes_refuse_is_refused() -> None:
+    blind = TrainingSet(np.zeros_like(ROWS.features), ROWS.labels, ROWS.days, NAMES)
+    with pytest.raises(Refused, match="the net learned nothing"):
+        fit_in_processes(blind, changed(epochs=1), 2, "cpu")
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+    with pytest.raises(Refused, match="100 rows a batch cannot be shared evenly by 3 processes"):
+        Sampling(batch_rows=100, parts=2, seed=1, processes=3)

@@ -1,0 +1,56 @@
+"""Assets in a Dagster pool, which admits one run at a time to what must not be shared."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets_tests.homes import folder_in_memory
+from assets_tests.operations import shop
+from assets_tests.operations.dagster_shop import Shop
+from assets_tests.operations.pooled_shop import POOL
+from my_platform.operations.session import opened
+from my_platform.settings import Settings
+
+WEEKLY = ["report", "printed", "bound"]
+WEEKS = (shop.FIRST.isoformat(), "2026-01-14")
+
+
+@pytest.fixture
+def pooled() -> Iterator[Shop]:
+    with folder_in_memory() as folder:
+        shop.land_days(folder / "home", 20)
+        settings = Settings(home=Path(folder / "home"), domains=("assets_tests.operations.pooled_shop",))
+        with opened(settings) as session:
+            yield Shop(session)
+
+
+def test_the_assets_of_a_pool_are_a_node_of_their_own_in_that_pool(pooled: Shop) -> None:
+    nodes = [
+        node for node in pooled.session.definitions.assets or () if isinstance(node, dg.AssetsDefinition)
+    ]
+    found = {
+        key.to_user_string(): (node.op.name, node.op.pool)
+        for node in nodes
+        for key in node.keys
+        if key.path[-1] in WEEKLY
+    }
+    assert found == {
+        "report": ("weekly", None),
+        "printed": ("weekly_printer", POOL),
+        "bound": ("weekly_1", None),
+    }
+
+
+def test_one_run_goes_into_the_pool_and_out_of_it_again(pooled: Shop) -> None:
+    daily = ["raw/orders", "validated/orders", "shop_week"]
+    pooled.session.refresh(select=",".join(daily))
+    assert pooled.run(WEEKLY, span=WEEKS).success
+    by_run = pooled.session.versions()
+    assert {name: list(by_run[name]) for name in WEEKLY} == {name: list(WEEKS) for name in WEEKLY}
+    for name in WEEKLY:
+        for week in WEEKS:
+            event = pooled.events(name, week)[0]
+            assert (event.tags or {})["dagster/data_version"] == by_run[name][week]
+    assert pooled.session.refresh().as_json()["computed"] == {}

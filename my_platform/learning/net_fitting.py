@@ -1,0 +1,96 @@
+"""TabM for a yes-or-no label on tables: fit to files, predict from files.
+
+A net is its files: weights as safetensors, and architecture, input transform and how it was fitted as JSON. Check
+the digest of stored files before they come here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from my_platform.errors import Refused
+
+if TYPE_CHECKING:
+    from my_platform.learning.nets.net import Net
+
+
+def fit_tabm(
+    features: pl.DataFrame,
+    labels: ArrayLike,
+    days: pl.Series,
+    recipe: Mapping[str, Any],
+    device: Literal["cpu", "cuda"],
+    *,
+    devices: int = 1,
+    checkpoints: Path | None = None,
+) -> "Net":
+    """Fit a net.
+
+    On the processor the same arguments give the same files; on CUDA they differ from fit to fit in the last digits.
+
+    Args:
+        features: one numeric column a feature; nulls are missing values.
+        labels: one 0 or 1 a row.
+        days: the date of each row. The last days are not fitted on; they tell when to stop.
+        recipe: architecture, training and seed, as `nets.fit.Recipe` has them.
+        devices: CUDA devices that fit it together.
+        checkpoints: where an interrupted fit leaves what it has done, and goes on from.
+
+    Raises:
+        Refused: a feature is not numeric, a label is missing, a class has no row, or the fit diverged.
+        PlatformError: torch sees no CUDA device, and one was asked for.
+    """
+    from my_platform.learning.nets.compute import pick_device
+    from my_platform.learning.nets.distributed import fit_in_processes
+    from my_platform.learning.nets.fit import Host, Recipe, TrainingSet, fit_net
+    from my_platform.learning.nets.training import Interruptible
+
+    target = np.asarray(labels).astype(np.float64)
+    if target.shape != (features.height,) or not np.isin(target, (0.0, 1.0)).all():
+        raise Refused(f"expected a label 0 or 1 in each of {features.height} rows; leave unlabelled rows out")
+    rows = TrainingSet(
+        _matrix(features),
+        target.astype(np.bool_),
+        days.cast(pl.Date).to_physical().to_numpy(),
+        tuple(features.columns),
+    )
+    interruptible = Interruptible(checkpoints) if checkpoints else None
+    if device == "cuda" and devices > 1:
+        return fit_in_processes(rows, Recipe.from_json(recipe), devices, device, interruptible)
+    return fit_net(rows, Recipe.from_json(recipe), Host(pick_device(device), interruptible))
+
+
+def predict_tabm(
+    files: Mapping[str, bytes], features: pl.DataFrame, device: Literal["cpu", "cuda"]
+) -> NDArray[np.float64]:
+    """The probability of label 1 for each row, in [0, 1], computed in float32 on either device.
+
+    Raises:
+        Refused: the columns are not the net's features in the net's order.
+    """
+    from my_platform.learning.nets.compute import pick_device
+    from my_platform.learning.nets.net import Net, predict
+
+    net = Net.of_files(files)
+    if tuple(features.columns) != net.transform.names:
+        raise Refused(
+            f"expected the net's features {list(net.transform.names)} in this order, found {features.columns}"
+        )
+    return predict(net, _matrix(features), replace(pick_device(device), precision="float32"))
+
+
+def _matrix(features: pl.DataFrame) -> NDArray[np.float64]:
+    """The features as one array, NaN where missing."""
+    other = {name: str(kind) for name, kind in features.schema.items() if not _is_number(kind)}
+    if other or not features.columns:
+        raise Refused(f"expected numeric features, found {other or 'no column'}; encode or leave them out")
+    return features.select(pl.all().cast(pl.Float64).fill_null(float("nan"))).to_numpy()
+
+
+def _is_number(kind: pl.DataType) -> bool:
+    return kind.is_numeric() or kind == pl.Boolean
