@@ -114,7 +114,7 @@ def _weeks(
     import polars as pl
 
     with stage("training"):
-        from my_platform.domains.fraud import models, parameters, protocol
+        from my_platform.domains.fraud import evaluation, models, parameters, protocol
         from my_platform.storage.lake import file_in, json_in
 
     window = parameters.TRAINING_WINDOW_DAYS
@@ -128,6 +128,8 @@ def _weeks(
     first_risk = _span(risk, "TX_DATETIME")[0]
     first_report, last_report = _span(reports, "REPORTED_AT")
     metrics = {}
+    scored_before: list[Any] = []
+    tested_before: list[Any] = []
 
     def cut(table: Any, column: str, start: date, end: date) -> Any:
         day = pl.col(column).dt.date()
@@ -172,14 +174,30 @@ def _weeks(
             _save(scores, target / "predictions" / f"{key}.parquet")
             if last_report < t0 + timedelta(days=13) or first > t0 - timedelta(days=14):
                 continue
-            found = models.evaluation(
+            before = t0 - timedelta(days=14)
+            tested = evaluation.test_set(
+                cut(transactions, "TX_DATETIME", before, week_end),
+                cut(spending, "TX_DATETIME", t0, week_end),
+                cut(risk, "TX_DATETIME", t0, week_end),
+                cut(reports, "REPORTED_AT", before, t0 + timedelta(days=14)),
+                key,
+            ).collect()
+            _save(tested, target / "test_set" / f"{key}.parquet")
+            found = evaluation.evaluation(
                 scores.lazy(),
-                cut(transactions, "TX_DATETIME", t0 - timedelta(days=14), week_end),
-                cut(reports, "REPORTED_AT", t0 - timedelta(days=14), t0 + timedelta(days=14)),
+                tested.lazy(),
+                pl.concat([scores.head(0), *scored_before[-evaluation.EARLIER_WEEKS :]]).lazy(),
+                pl.concat([tested.head(0), *tested_before[-evaluation.EARLIER_WEEKS :]]).lazy(),
+                cut(transactions, "TX_DATETIME", before, t0 - timedelta(days=7)),
+                cut(reports, "REPORTED_AT", before, t0),
                 model.lazy(),
                 key,
+                {"model": "fraud_lightgbm"},
                 inputs,
+                evaluation.lightgbm_attribution,
             ).table
+            scored_before.append(scores)
+            tested_before.append(tested)
             metrics[key] = json_in(found, "metrics.json")["metrics"]
             path = target / "evaluation" / f"{key}.html"
             path.parent.mkdir(exist_ok=True)

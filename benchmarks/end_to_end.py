@@ -198,9 +198,8 @@ def _group(asset: str) -> str:
     if name:
         return folder
     training = dict.fromkeys(("training_set", "training_set_replay"), "training")
-    return {**training, "fraud_lightgbm": "models", "predictions": "evaluation"}.get(
-        asset, "evaluation" if asset == "evaluation" else "features"
-    )
+    judging = dict.fromkeys(("predictions", "test_set", "evaluation"), "evaluation")
+    return {**training, "fraud_lightgbm": "models", **judging}.get(asset, "features")
 
 
 def _metrics(home: Path, environment: dict[str, str], done: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ A model is its LightGBM text and nothing else. LightGBM reads a damaged text wit
 end the process: check the digest of a stored text before it comes here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import polars as pl
@@ -61,11 +61,39 @@ def fit_lightgbm(
     return text.replace(f"[num_threads: {num_threads}]", "[num_threads: 0]", 1)
 
 
-def predict_lightgbm(model_text: str, features: pl.DataFrame, num_threads: int = 1) -> NDArray[np.float64]:
-    """The probability of label 1 for each row, in [0, 1].
+def load_lightgbm(model_text: str, num_threads: int = 1) -> Callable[[pl.DataFrame], NDArray[np.float64]]:
+    """The model as a function from features to the probability of label 1 for each row, in [0, 1].
 
-    Raises Refused where the columns are not the model's features in the model's order: LightGBM itself
+    It raises Refused where the columns are not the model's features in the model's order: LightGBM itself
     takes columns by position.
+    """
+    import lightgbm as lgb
+
+    booster = lgb.Booster(model_str=model_text)
+    expected = booster.feature_name()
+
+    def predict(features: pl.DataFrame) -> NDArray[np.float64]:
+        if features.columns != expected:
+            raise Refused(_difference(expected, features.columns))
+        if features.is_empty():
+            return np.zeros(0, dtype=np.float64)
+        return np.asarray(booster.predict(_matrix(features), num_threads=num_threads), dtype=np.float64)
+
+    return predict
+
+
+def predict_lightgbm(model_text: str, features: pl.DataFrame, num_threads: int = 1) -> NDArray[np.float64]:
+    """The probability of label 1 for each row, in [0, 1]; raises Refused as `load_lightgbm` says."""
+    return load_lightgbm(model_text, num_threads)(features)
+
+
+def mean_contributions(model_text: str, features: pl.DataFrame, num_threads: int = 1) -> pl.DataFrame:
+    """feature and contribution: by how much it moves the log-odds of a row, up or down, in the mean over rows.
+
+    Contributions are SHAP values as LightGBM computes them for its own trees (Lundberg, Erion, Lee:
+    Consistent Individualized Feature Attribution for Tree Ensembles, 2018). The largest first.
+
+    Raises Refused where the columns are not the model's features in the model's order, or there is no row.
     """
     import lightgbm as lgb
 
@@ -74,8 +102,12 @@ def predict_lightgbm(model_text: str, features: pl.DataFrame, num_threads: int =
     if features.columns != expected:
         raise Refused(_difference(expected, features.columns))
     if features.is_empty():
-        return np.zeros(0, dtype=np.float64)
-    return np.asarray(booster.predict(_matrix(features), num_threads=num_threads), dtype=np.float64)
+        raise Refused("contributions are means over rows, found none; check that the test week has labels")
+    found = booster.predict(_matrix(features), num_threads=num_threads, pred_contrib=True)
+    mean = np.abs(np.asarray(found, dtype=np.float64)[:, :-1]).mean(axis=0)
+    return pl.DataFrame({"feature": expected, "contribution": mean}).sort(
+        "contribution", "feature", descending=[True, False]
+    )
 
 
 def feature_importance(model_text: str) -> pl.DataFrame:

@@ -7,9 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from my_platform.domains.fraud.report import PUBLISHED_WEEK, ModelFacts, evaluation_report
+from my_platform.domains.fraud.report import PUBLISHED_WEEK, Attribution, ModelFacts, evaluation_report
 from my_platform.errors import Refused
 from my_platform.learning import metrics
+from my_platform.learning.decisions import Costs
+from my_platform.learning.evaluation import FullEvaluation, WeekFigures, evaluate_fully, week_figures
 
 MODEL = ModelFacts(
     name="LightGBM",
@@ -21,7 +23,11 @@ MODEL = ModelFacts(
     parameters={"num_leaves": 15, "learning_rate": 0.05},
     seeds={"LightGBM": 20180808},
 )
-IMPORTANCE = pl.DataFrame({"feature": ["TX_AMOUNT", "TERMINAL_ID_RISK_7DAY_WINDOW"], "gain": [30.0, 10.0]})
+FEATURES = ["TX_AMOUNT", "TERMINAL_ID_RISK_7DAY_WINDOW"]
+ATTRIBUTION = Attribution(
+    pl.DataFrame({"feature": FEATURES, "gain": [30.0, 10.0]}),
+    pl.DataFrame({"feature": FEATURES, "contribution": [1.5, 0.2]}),
+)
 
 
 def scored_week(t0: date = PUBLISHED_WEEK, rows: int = 3_000) -> pl.DataFrame:
@@ -35,8 +41,18 @@ def scored_week(t0: date = PUBLISHED_WEEK, rows: int = 3_000) -> pl.DataFrame:
             "card": random.integers(0, 400, rows),
             "score": 1 / (1 + np.exp(-log_odds)),
             "fraud": fraud,
+            "NEW_CARD": random.random(rows) < 0.1,
         }
     )
+
+
+def judged(scored: pl.DataFrame) -> FullEvaluation:
+    return evaluate_fully(scored, 100, slices=["NEW_CARD"], costs=Costs(check=5, missed_fraud=100))
+
+
+def earlier() -> list[WeekFigures]:
+    t0 = PUBLISHED_WEEK - timedelta(days=7)
+    return [week_figures(str(t0), scored_week(t0), 100)]
 
 
 def text_of(html: str) -> str:
@@ -46,17 +62,17 @@ def text_of(html: str) -> str:
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return evaluation_report(PUBLISHED_WEEK, MODEL, scored_week(), IMPORTANCE)
+    return evaluation_report(PUBLISHED_WEEK, MODEL, judged(scored_week()), earlier(), ATTRIBUTION)
 
 
 def test_the_same_arguments_give_the_same_bytes(html: str) -> None:
-    again = evaluation_report(PUBLISHED_WEEK, MODEL, scored_week(), IMPORTANCE)
+    again = evaluation_report(PUBLISHED_WEEK, MODEL, judged(scored_week()), earlier(), ATTRIBUTION)
     assert again.encode() == html.encode()
 
 
 def test_the_order_of_parameters_does_not_matter(html: str) -> None:
     turned = replace(MODEL, parameters=dict(reversed(MODEL.parameters.items())))
-    assert evaluation_report(PUBLISHED_WEEK, turned, scored_week(), IMPORTANCE) == html
+    assert evaluation_report(PUBLISHED_WEEK, turned, judged(scored_week()), earlier(), ATTRIBUTION) == html
 
 
 def test_the_file_loads_nothing_and_is_small(html: str) -> None:
@@ -100,7 +116,7 @@ def test_it_says_which_week_model_rows_and_dates_it_is_about(html: str) -> None:
 
 def test_a_training_window_cut_off_by_the_first_day_of_data_shows_that_day() -> None:
     cut = replace(MODEL, first_training_day=date(2018, 7, 1))
-    text = text_of(evaluation_report(PUBLISHED_WEEK, cut, scored_week()))
+    text = text_of(evaluation_report(PUBLISHED_WEEK, cut, judged(scored_week())))
     assert "Training 2018-07-01 … 2018-07-31" in text
     assert "35 days, 2018-07-01 … 2018-07-31" in text
 
@@ -108,19 +124,43 @@ def test_a_training_window_cut_off_by_the_first_day_of_data_shows_that_day() -> 
 def test_it_shows_the_three_figures_of_the_scored_rows(html: str) -> None:
     found = metrics.evaluate(scored_week())
     text = text_of(html)
-    assert f"Average precision {found.average_precision:.3f}" in text
+    interval = judged(scored_week()).intervals["average_precision"]
+    said = f"{found.average_precision:.3f} {interval.low:.3f} to {interval.high:.3f}"
+    assert f"Average precision {said}" in text
     assert f"AUC ROC {found.auc_roc:.3f}" in text
     assert f"Card precision at 100 {found.card_precision.mean:.3f}" in text
 
 
-def test_it_draws_six_charts_with_titles(html: str) -> None:
+def test_it_shows_each_slice_with_its_counts(html: str) -> None:
+    new = scored_week().filter("NEW_CARD")
+    ratio = new["score"].sum() / new["fraud"].sum()
+    assert f"new card: yes {new.height:,} {new['fraud'].sum()} {ratio:.2f}" in text_of(html)
+
+
+def test_the_weeks_before_stand_beside_this_one(html: str) -> None:
+    chart = re.search(r'<svg[^>]* aria-label="Average precision by week">.*?</svg>', html, flags=re.S)
+    assert chart is not None
+    assert re.findall(r"<title>(2018-\d\d-\d\d)", chart.group()) == ["2018-08-01", "2018-08-08"]
+
+
+def test_the_costs_of_checks_and_missed_frauds_are_its_parameters(html: str) -> None:
+    costs = judged(scored_week()).costs
+    text = text_of(html)
+    assert "Cost of checks (5 each) and missed frauds (100 each)" in text
+    assert f"lowest {costs.cost_a_day:,.0f} a day, at {costs.alarms_a_day:,.0f} alarms" in text
+
+
+def test_it_draws_nine_charts_with_titles(html: str) -> None:
     drawn = re.findall(r'<svg[^>]* aria-label="([^"]+)"', html)
     assert drawn == [
         "Precision-recall curve",
         "ROC curve",
         "Card precision at 100 by day",
+        "Average precision by week",
         "Scores by class",
         "Calibration",
+        "Cost of checks and missed frauds",
+        "Feature contributions",
         "Feature importance by gain",
     ]
     assert "nan" not in re.sub(r"<style>.*?</style>", "", html, flags=re.S)
@@ -135,29 +175,30 @@ def test_published_figures_are_compared_on_their_own_week(html: str) -> None:
 
 def test_on_another_week_the_published_figures_are_marked_as_another_weeks() -> None:
     t0 = date(2018, 7, 25)
-    html = evaluation_report(t0, MODEL, scored_week(t0), IMPORTANCE)
+    html = evaluation_report(t0, MODEL, judged(scored_week(t0)), (), ATTRIBUTION)
     assert "Published for another week: S = 2018-07-25, T0 = 2018-08-08" in text_of(html)
     assert 'class="better"' not in html
     assert 'class="worse"' not in html
 
 
-def test_a_model_without_gains_has_no_chart_of_them() -> None:
-    html = evaluation_report(PUBLISHED_WEEK, MODEL, scored_week())
+def test_a_model_that_tells_nothing_of_its_features_has_no_chart_of_them() -> None:
+    html = evaluation_report(PUBLISHED_WEEK, MODEL, judged(scored_week()))
     assert "Feature importance" not in html
+    assert "What moves the score" not in html
 
 
 def test_scores_of_exactly_zero_and_one_can_be_drawn() -> None:
     hard = scored_week().with_columns(score=pl.col("fraud").cast(pl.Float64))
     assert "nan" not in re.sub(
-        r"<style>.*?</style>", "", evaluation_report(PUBLISHED_WEEK, MODEL, hard), flags=re.S
+        r"<style>.*?</style>", "", evaluation_report(PUBLISHED_WEEK, MODEL, judged(hard)), flags=re.S
     )
 
 
 def test_names_are_escaped() -> None:
-    html = evaluation_report(PUBLISHED_WEEK, replace(MODEL, version="<b>&"), scored_week())
+    html = evaluation_report(PUBLISHED_WEEK, replace(MODEL, version="<b>&"), judged(scored_week()))
     assert "&lt;b&gt;&amp;" in html
 
 
 def test_a_week_without_frauds_is_refused() -> None:
     with pytest.raises(Refused, match="0 frauds in 3000 rows"):
-        evaluation_report(PUBLISHED_WEEK, MODEL, scored_week().with_columns(fraud=pl.lit(False)))
+        judged(scored_week().with_columns(fraud=pl.lit(False)))

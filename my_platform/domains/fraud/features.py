@@ -144,3 +144,12 @@ terminal_risk = feature_set(
         / SECONDS_PER_DAY,
     },
 )
+
+SPENDING = tuple(customer_spending.columns)
+RISK = tuple(terminal_risk.columns)
+FEATURES = (*SPENDING, *RISK)
+# The asset that each feature is a column of.
+OF_FEATURES = {
+    **{name: ("customer_spending", name) for name in SPENDING},
+    **{name: ("terminal_risk", name) for name in RISK},
+}

@@ -1,4 +1,4 @@
-"""Weekly assets of card fraud: training set, its replay, model, predictions and evaluation.
+"""Weekly assets of card fraud: training set, its replay, model, predictions, test set and evaluation.
 
 The partition is T0, the Wednesday on which the week begins that the model serves.
 """
@@ -11,13 +11,19 @@ from typing import Any, Literal
 import polars as pl
 
 from my_platform.domains.fraud import protocol
-from my_platform.domains.fraud.features import customer_spending, terminal_risk
-from my_platform.domains.fraud.report import ModelFacts, evaluation_report
+from my_platform.domains.fraud.evaluation import (
+    FILES,
+    SHORTEST_WINDOW_DAYS,
+    evaluation_asset,
+    lightgbm_attribution,
+    test_set_asset,
+)
+from my_platform.domains.fraud.features import FEATURES, OF_FEATURES, customer_spending, terminal_risk
 from my_platform.errors import Refused
 from my_platform.features.replay import replay, sample
 from my_platform.incremental.checks import Check, CheckResult
 from my_platform.incremental.declare import Asset, Column, Grain, Produced, Read, same, table
-from my_platform.learning.fitting import feature_importance, fit_lightgbm, predict_lightgbm
+from my_platform.learning.fitting import fit_lightgbm, predict_lightgbm
 from my_platform.learning.leaks import (
     SCORING_CHECKS,
     TRAINING_CHECKS,
@@ -25,16 +31,9 @@ from my_platform.learning.leaks import (
     judge_scores,
     judge_training_set,
 )
-from my_platform.learning.metrics import evaluate
-from my_platform.storage.lake import file_in, files_table, json_in
+from my_platform.storage.lake import file_in, files_table
 
-SPENDING = tuple(customer_spending.columns)
-RISK = tuple(terminal_risk.columns)
-FEATURES = (*SPENDING, *RISK)
-FILES = {"name": Column(pl.String(), "name of a file"), "content": Column(pl.Binary(), "its bytes")}
 DELAY_DAYS = 7
-SHORTEST_WINDOW_DAYS = 7
-CARDS_A_DAY = 100
 ROLES = Roles(
     key="TRANSACTION_ID",
     time="TX_DATETIME",
@@ -43,10 +42,6 @@ ROLES = Roles(
     features=FEATURES,
     made_of_label=("TX_FRAUD", "TX_FRAUD_SCENARIO"),
 )
-OF_FEATURES = {
-    **{name: ("customer_spending", name) for name in SPENDING},
-    **{name: ("terminal_risk", name) for name in RISK},
-}
 TRAINING_LINEAGE = {
     **{name: (("customer_spending", name),) for name in ("TRANSACTION_ID", "TX_DATETIME")},
     **{name: (made_of,) for name, made_of in OF_FEATURES.items()},
@@ -157,6 +152,8 @@ def fraud_lightgbm(
         "lightgbm": parameters["lightgbm"],
         "rounds": parameters["rounds"],
         "seed": parameters["seed"],
+        "parameters": {**parameters["lightgbm"], "rounds": parameters["rounds"]},
+        "seeds": {"lightgbm": parameters["seed"]},
         "window_days": parameters["window_days"],
         "training_set": inputs["training_set"][partition],
         "train": {
@@ -202,82 +199,6 @@ def predictions(
     fitted_on = training_set.select("TRANSACTION_ID").collect().to_series()
     checks = judge_scores(found, fitted_on, of_week.height, key="TRANSACTION_ID", score="score")
     return Produced(found, checks=checks)
-
-
-def evaluation(
-    predictions: pl.LazyFrame,
-    transactions: pl.LazyFrame,
-    reports: pl.LazyFrame,
-    model: pl.LazyFrame,
-    partition: str,
-    inputs: Mapping[str, Any],
-) -> Produced:
-    """The week's figures by the Handbook's protocol, and a report to read."""
-    t0 = date.fromisoformat(partition)
-    bundle = model.collect()
-    about = json_in(bundle, "about.json")
-    tested = protocol.test_rows(transactions, reports, t0).join(
-        predictions.select("TRANSACTION_ID", "score"), on="TRANSACTION_ID", how="inner"
-    )
-    scored = (
-        tested.sort("TX_DATETIME", "TRANSACTION_ID")
-        .select(
-            day=pl.col("TX_DATETIME").dt.date(),
-            card=pl.col("CUSTOMER_ID"),
-            score=pl.col("score"),
-            fraud=pl.col("IS_FRAUD"),
-        )
-        .collect()
-    )
-    found = evaluate(scored, CARDS_A_DAY)
-    benchmark = (
-        protocol.training_rows(transactions, reports, t0, SHORTEST_WINDOW_DAYS).select("IS_FRAUD").collect()
-    )
-    first, _ = protocol.test_days(t0)
-    version = inputs["model"][partition]
-    facts = ModelFacts(
-        name="fraud_lightgbm",
-        version=version[:12],
-        training_set_digest=about["training_set"],
-        window_days=about["window_days"],
-        training_rows=about["train"]["rows"],
-        training_frauds=about["train"]["frauds"],
-        parameters={**about["lightgbm"], "rounds": about["rounds"]},
-        seeds={"lightgbm": about["seed"]},
-        first_training_day=date.fromisoformat(about["train"]["from"]),
-    )
-    metrics = {
-        "auc_roc": found.auc_roc,
-        "average_precision": found.average_precision,
-        "card_precision_at_100": found.card_precision.mean,
-    }
-    figures = {
-        "week": partition,
-        "model": f"fraud_lightgbm {version[:12]}",
-        "model_version": version,
-        "metrics": metrics,
-        "train": about["train"],
-        "test": {
-            "from": str(first),
-            "to": str(scored["day"].max()),
-            "rows": found.rows,
-            "frauds": found.frauds,
-        },
-        "benchmark": {
-            "train_rows": benchmark.height,
-            "train_frauds": int(benchmark["IS_FRAUD"].sum()),
-            "test_rows": found.rows,
-            "test_frauds": found.frauds,
-        },
-        "seeds": {"lightgbm": about["seed"]},
-        "models": {"fraud_lightgbm": metrics},
-    }
-    importance = feature_importance(file_in(bundle, "model.txt").decode())
-    html = evaluation_report(t0, facts, scored, importance)
-    return Produced(
-        files_table({"metrics.json": json.dumps(figures, sort_keys=True, indent=1), "report.html": html}),
-        metadata={**metrics, "test_rows": found.rows, "test_frauds": found.frauds},
-    )
 
 
 def weekly_assets(
@@ -381,29 +302,8 @@ def weekly_assets(
         },
         **week,
     )(predictions)
-    figures = table(
-        "evaluation",
-        reads={
-            "predictions": same("predictions"),
-            "transactions": Read(
-                "validated/transactions", -14, 6, "wait", 14, ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID")
-            ),
-            "reports": Read("validated/fraud_reports", -14, 13, "wait", 14),
-            "model": same("fraud_lightgbm"),
-        },
-        group="evaluation",
-        kinds=("html",),
-        columns=FILES,
-        lineage={
-            "name": (),
-            "content": (
-                ("predictions", "score"),
-                ("fraud_lightgbm", "content"),
-                *(("validated/transactions", name) for name in ("TX_DATETIME", "CUSTOMER_ID")),
-                *(("validated/fraud_reports", name) for name in ("REPORTED_AT", "IS_FRAUD")),
-            ),
-        },
-        publish=publish_report,
-        **week,
-    )(evaluation)
-    return [training, replayed, model, scores, figures]
+    tested = test_set_asset(features)
+    figures = evaluation_asset(
+        "evaluation", model.name, scores.name, attribute=lightgbm_attribution, publish=publish_report
+    )
+    return [training, replayed, model, scores, tested, figures]

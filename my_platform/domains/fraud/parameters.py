@@ -26,3 +26,9 @@ LIGHTGBM_PARAMETERS: Mapping[str, float | int] = {
     "feature_fraction": 0.5,
     "lambda_l2": 10.0,
 }
+
+# What the analysts can look at, and what it costs: a check is some minutes of work, a missed fraud about the
+# amount of the frauds until the card is blocked. In currency units of TX_AMOUNT.
+CARDS_A_DAY = 100
+CHECK_COST = 5.0
+MISSED_FRAUD_COST = 100.0

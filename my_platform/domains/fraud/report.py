@@ -1,16 +1,20 @@
 """The evaluation report of one test week: a single HTML file that loads nothing and holds no clock."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from html import escape
+from typing import Any
 
 import polars as pl
 
 from my_platform.domains.fraud import protocol
+from my_platform.domains.fraud.report_style import STYLE
 from my_platform.learning import charts, metrics
+from my_platform.learning.bootstrap import Interval
+from my_platform.learning.evaluation import FullEvaluation, WeekFigures
+from my_platform.learning.slices import Slice
 
-CARDS_PER_DAY = 100
 PUBLISHED_TRAINING_WEEK = date(2018, 7, 25)
 PUBLISHED_WEEK = date(2018, 8, 8)
 PUBLISHED_SOURCE = (
@@ -67,30 +71,47 @@ class ModelFacts:
         return self.first_training_day or first, end
 
 
+@dataclass(frozen=True)
+class Attribution:
+    """What a model tells of its features; None where it tells nothing.
+
+    `importance` has the columns feature and gain, `contributions` feature and contribution, each with the
+    highest first.
+    """
+
+    importance: pl.DataFrame | None = None
+    contributions: pl.DataFrame | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        found = self.contributions
+        return {"contributions": {} if found is None else dict(found.rows())}
+
+
 def evaluation_report(
-    t0: date, model: ModelFacts, scored: pl.DataFrame, importance: pl.DataFrame | None = None
+    t0: date,
+    model: ModelFacts,
+    found: FullEvaluation,
+    earlier: Sequence[WeekFigures] = (),
+    attribution: Attribution = Attribution(),
 ) -> str:
     """The report of a model on the test week that begins on `t0`, as HTML of some tens of kilobytes.
 
-    `scored` holds the test rows of `protocol.test_rows` with the columns day (date), card, score (in [0, 1])
-    and fraud (boolean); `importance` has the columns feature and gain, the highest gain first. The same
-    arguments give the same bytes.
-
-    Raises Refused where the week has no fraud, no genuine row, or a value is missing.
+    `earlier` are the weeks before, the oldest first. The same arguments give the same bytes.
     """
-    found = metrics.evaluate(scored, CARDS_PER_DAY)
-    title = f"Fraud model, test week {t0.isoformat()}"
+    title = f"{model.name}, test week {t0.isoformat()}"
     return "\n".join(
         [
             "<!doctype html>",
-            f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
+            f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<style>{_STYLE}{charts.STYLE}</style></head><body><main>",
+            f"<style>{STYLE}{charts.STYLE}</style></head><body><main>",
             *_heading(t0, model),
             *_headline(t0, found),
-            *_sets(t0, model, found),
+            *_sets(t0, model, found.figures),
             '<section class="figures">',
-            *_figures(found, scored, importance),
+            *_figures(found, [*earlier, _this_week(t0, found)]),
+            *_attribution(attribution),
+            *_slices(found.slices),
             "</section>",
             '<section class="tables">',
             *_comparison(t0, found),
@@ -112,27 +133,34 @@ def _heading(t0: date, model: ModelFacts) -> list[str]:
     ]
 
 
-def _headline(t0: date, found: metrics.Evaluation) -> list[str]:
-    """The three figures in large, each beside the best published one."""
+def _headline(t0: date, found: FullEvaluation) -> list[str]:
+    """The figures in large with their intervals, three of them beside the best published one."""
     lines = ['<section class="headline">']
-    for label, name, value in (
-        ("Average precision", "average_precision", found.average_precision),
-        ("AUC ROC", "auc_roc", found.auc_roc),
-        (f"Card precision at {CARDS_PER_DAY}", "card_precision", found.card_precision.mean),
+    for label, name in (
+        ("Average precision", "average_precision"),
+        ("AUC ROC", "auc_roc"),
+        (f"Card precision at {found.figures.card_precision.k}", "card_precision"),
     ):
+        interval = found.intervals[name]
         best = max(PUBLISHED_FOR_WEEK, key=lambda figures: getattr(figures, name))
         published: float = getattr(best, name)
         beside = f"best published {published:.3f} ({best.model.lower()})"
         if t0 == PUBLISHED_WEEK:
-            kind = "better" if value >= published else "worse"
-            beside = f'<b class="{kind}">{value - published:+.3f}</b> {beside}'
+            kind = "better" if interval.value >= published else "worse"
+            beside = f'<b class="{kind}">{interval.value - published:+.3f}</b> {beside}'
         else:
             beside = f'{beside}, week of <span class="date">{PUBLISHED_WEEK.isoformat()}</span>'
-        lines += [
-            f'<div class="card"><p class="label">{label}</p><p class="value">{value:.3f}</p>',
-            f'<p class="beside">{beside}</p></div>',
-        ]
-    return [*lines, "</section>"]
+        lines += _card(label, interval, beside)
+    beside = f"{found.expected:,.0f} frauds expected by the scores, {found.figures.frauds:,} found"
+    return [*lines, *_card("Expected ÷ found frauds", found.intervals["calibration"], beside), "</section>"]
+
+
+def _card(label: str, figure: Interval, beside: str) -> list[str]:
+    return [
+        f'<div class="card"><p class="label">{label}</p><p class="value">{figure.value:.3f} '
+        f'<span class="range">{figure.low:.3f} to {figure.high:.3f}</span></p>',
+        f'<p class="beside">{beside}</p></div>',
+    ]
 
 
 def _sets(t0: date, model: ModelFacts, found: metrics.Evaluation) -> list[str]:
@@ -150,16 +178,19 @@ def _sets(t0: date, model: ModelFacts, found: metrics.Evaluation) -> list[str]:
     return [*lines, "</section>"]
 
 
-def _figures(
-    found: metrics.Evaluation, scored: pl.DataFrame, importance: pl.DataFrame | None
-) -> Iterator[str]:
+def _this_week(t0: date, found: FullEvaluation) -> WeekFigures:
+    return WeekFigures(t0.isoformat(), **found.intervals)
+
+
+def _figures(found: FullEvaluation, weeks: Sequence[WeekFigures]) -> Iterator[str]:
     """The charts, each with its title and legend."""
-    fraud, score, cards = scored["fraud"], scored["score"], found.card_precision
+    fraud, score, cards = found.scored["fraud"], found.scored["score"], found.figures.card_precision
+    costs = found.costs
     yield _figure(
         "Precision and recall",
         {"line": "this model", "reference": "chance: the share of frauds"},
         charts.precision_recall_chart(
-            metrics.precision_recall_points(fraud, score), found.frauds / found.rows
+            metrics.precision_recall_points(fraud, score), found.figures.frauds / found.figures.rows
         ),
     )
     yield _figure(
@@ -173,6 +204,11 @@ def _figures(
         charts.daily_precision_chart(cards.by_day, cards.k, cards.mean),
     )
     yield _figure(
+        "Average precision by week",
+        {"bar": "each week's own model, with 95 % interval", "reference": "mean"},
+        charts.weeks_chart(weeks),
+    )
+    yield _figure(
         "Score distribution",
         {"genuine": "genuine", "fraud": "fraud"},
         charts.histogram_chart(metrics.score_histogram(fraud, score)),
@@ -182,15 +218,51 @@ def _figures(
         {"bar": "bins by quantile, with 95 % interval", "reference": "perfectly calibrated"},
         charts.calibration_chart(metrics.calibration_bins(fraud, score)),
     )
-    if importance is not None and not importance.is_empty():
+    yield _figure(
+        f"Cost of checks ({costs.costs.check:g} each) and missed frauds ({costs.costs.missed_fraud:g} each)",
+        {
+            "line": f"lowest {costs.cost_a_day:,.0f} a day, at {costs.alarms_a_day:,.0f} alarms",
+            "reference": f"no checks: {costs.cost_a_day_of_nothing:,.0f} a day",
+        },
+        charts.cost_chart(costs),
+    )
+
+
+def _attribution(attribution: Attribution) -> Iterator[str]:
+    """What the model tells of its features, as far as it does."""
+    if attribution.contributions is not None:
+        yield _figure(
+            "What moves the score",
+            {"bar": "mean of the absolute SHAP values of the test rows"},
+            charts.contributions_chart(attribution.contributions),
+        )
+    if attribution.importance is not None:
         yield _figure(
             "Feature importance",
             {"bar": "share of the gain of all splits"},
-            charts.importance_chart(importance),
+            charts.importance_chart(attribution.importance),
         )
 
 
-def _comparison(t0: date, found: metrics.Evaluation) -> list[str]:
+def _slices(slices: Sequence[Slice]) -> list[str]:
+    """The figures of the slices, one row each."""
+    lines = [
+        '<div class="panel"><h2>By slice</h2><table><thead><tr><th>Slice</th><th>Rows</th><th>Frauds</th>',
+        "<th>Expected ÷ found</th><th>Average precision (95 %)</th></tr></thead><tbody>",
+    ]
+    for part in slices:
+        ratio = f"{part.calibration:.2f}" if part.calibration is not None else "–"
+        found = part.average_precision
+        precision = f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})" if found else "–"
+        lines.append(
+            f"<tr><td>{escape(part.name)}</td><td>{part.rows:,}</td><td>{part.frauds:,}</td>"
+            f"<td>{ratio}</td><td>{precision}</td></tr>"
+        )
+    note = "No average precision where all rows are frauds, or none."
+    return [*lines, "</tbody></table>", f'<p class="note">{note}</p></div>']
+
+
+def _comparison(t0: date, found: FullEvaluation) -> list[str]:
     """The published figures below this model's."""
     which = "this week" if t0 == PUBLISHED_WEEK else "another week"
     week = f"S = {PUBLISHED_TRAINING_WEEK.isoformat()}, T0 = {PUBLISHED_WEEK.isoformat()}"
@@ -200,10 +272,10 @@ def _comparison(t0: date, found: metrics.Evaluation) -> list[str]:
     )
     lines = [
         '<div class="panel"><h2>Beside the published figures</h2><table><thead><tr><th>Model</th>',
-        f"<th>AUC ROC</th><th>Average precision</th><th>CP@{CARDS_PER_DAY}</th></tr></thead><tbody>",
+        f"<th>AUC ROC</th><th>Average precision</th><th>CP@{found.figures.card_precision.k}</th></tr></thead><tbody>",
         _figures_row(
             f"This model, T0 = {t0.isoformat()}",
-            (found.auc_roc, found.average_precision, found.card_precision.mean),
+            found.metrics.values(),
             "own",
         ),
     ]
@@ -246,71 +318,3 @@ def _figures_row(name: str, values: Iterable[float], kind: str = "") -> str:
 def _days(first: date, end: date) -> str:
     """Both ends of the days [first, end)."""
     return f"{first.isoformat()} … {(end - timedelta(days=1)).isoformat()}"
-
-
-_STYLE = """
-* { box-sizing: border-box; }
-body { margin: 0; background: #f5f7fa; color: #0f172a; font: 14px/1.45 Helvetica, Arial, sans-serif; }
-main { max-width: 1240px; margin: 0 auto; padding: 28px 24px 40px; }
-p, h1, h2, figure { margin: 0; }
-h1 { font-size: 27px; letter-spacing: -.01em; margin: 2px 0 4px; }
-h2 { font-size: 14px; }
-code { font: 12.5px ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
-header p { color: #475569; }
-header .kicker {
-    font-size: 12px; font-weight: bold; letter-spacing: .06em; text-transform: uppercase;
-    color: #1d4ed8;
-}
-.headline {
-    display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 14px;
-    margin: 20px 0 14px;
-}
-.card, .panel, .sets { background: #fff; border: 1px solid #e2e8f0; border-radius: 8px; }
-.card { padding: 14px 18px; }
-.label { color: #475569; }
-.value {
-    font-size: 38px; font-weight: bold; letter-spacing: -.02em; line-height: 1.2;
-    font-variant-numeric: tabular-nums;
-}
-.beside { font-size: 12.5px; color: #64748b; }
-.date { white-space: nowrap; }
-.better, .worse { padding: 1px 6px; border-radius: 4px; }
-.better { color: #166534; background: #dcfce7; }
-.worse { color: #9a3412; background: #ffedd5; }
-.sets {
-    display: flex; flex-wrap: wrap; gap: 4px 40px; padding: 10px 18px; margin-bottom: 14px;
-    color: #334155;
-}
-.figures, .tables {
-    display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr));
-    gap: 14px; align-items: start;
-}
-.tables { margin-top: 14px; }
-.panel { padding: 14px 18px; min-width: 0; }
-figcaption {
-    display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 2px 0 6px; font-size: 12.5px;
-    color: #475569;
-}
-.key::before {
-    content: ""; display: inline-block; width: 14px; height: 10px; margin-right: 6px;
-    border-radius: 2px;
-}
-.key-line::before { height: 0; border-top: 2px solid #1d4ed8; vertical-align: 4px; border-radius: 0; }
-.key-reference::before { height: 0; border-top: 2px dashed #64748b; vertical-align: 4px; border-radius: 0; }
-.key-bar::before { background: #3b6fd8; }
-.key-pale::before { background: #dbe3ef; }
-.key-genuine::before { background: #94a3b8; }
-.key-fraud::before { background: #d9480f; }
-table { width: 100%; border-collapse: collapse; margin-top: 8px; font-size: 13px; }
-th, td {
-    padding: 5px 8px; text-align: right; border-bottom: 1px solid #eef2f6;
-    font-variant-numeric: tabular-nums;
-}
-th { color: #475569; font-weight: normal; }
-th:first-child, td:first-child, .facts td { text-align: left; }
-.facts td:first-child { width: 38%; color: #475569; }
-.own td { font-weight: bold; background: #eff6ff; }
-.group td { padding-top: 12px; color: #475569; font-size: 12.5px; }
-.note { margin-top: 8px; font-size: 12px; color: #64748b; }
-@media print { body { background: #fff; } .panel, .card { break-inside: avoid; } }
-"""

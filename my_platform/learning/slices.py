@@ -1,0 +1,77 @@
+"""Figures by slice: how a score does on parts of the test rows that people ask about."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from my_platform.learning.bootstrap import Interval, figure_intervals
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The figures of the rows that have one value in one column.
+
+    `average_precision` is None where the rows are all frauds or all genuine, `calibration` (the sum of the
+    scores over the frauds) where there is no fraud.
+    """
+
+    column: str
+    value: str
+    rows: int
+    frauds: int
+    expected: float
+    average_precision: Interval | None
+
+    @property
+    def name(self) -> str:
+        """The column in plain words, and the value."""
+        return f"{self.column.replace('_', ' ').lower()}: {self.value}"
+
+    @property
+    def calibration(self) -> float | None:
+        return self.expected / self.frauds if self.frauds else None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "slice": self.column,
+            "value": self.value,
+            "rows": self.rows,
+            "frauds": self.frauds,
+            "average_precision": self.average_precision.as_json() if self.average_precision else None,
+            "calibration": self.calibration,
+        }
+
+
+def slice_figures(scored: pl.DataFrame, columns: Sequence[str], *, replicates: int = 200) -> list[Slice]:
+    """The slices of scored rows (day, card, score, fraud and the given columns), by column and value."""
+    return [
+        _slice(rows, column, value, replicates)
+        for column in columns
+        for value, rows in slices_of(scored, column)
+    ]
+
+
+def slices_of(rows: pl.DataFrame, column: str) -> list[tuple[str, pl.DataFrame]]:
+    """The rows of each value of a column, in the order of the values; flags read yes and no."""
+    parts = rows.partition_by(column, as_dict=True)
+    return [(in_words(value), parts[(value,)]) for (value,) in sorted(parts)]
+
+
+def in_words(value: object) -> str:
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def _slice(rows: pl.DataFrame, column: str, value: str, replicates: int) -> Slice:
+    frauds = int(rows["fraud"].sum())
+    measured = 0 < frauds < rows.height
+    return Slice(
+        column,
+        value,
+        rows.height,
+        frauds,
+        math.fsum(rows["score"]),
+        figure_intervals(rows, 1, replicates=replicates)["average_precision"] if measured else None,
+    )
