@@ -151,9 +151,9 @@ class SeenIndex(TraceIndex):
 
     log: Log
 
-    def add(self, traces: Any) -> None:
+    def add(self, traces: Any, costs: Any = ()) -> None:
         self.log.cross()
-        super().add(traces)
+        super().add(traces, costs)
         self.log.cross()
 
     def refuse(self, asset: str, partition: str, fingerprint: str, reason: str) -> None:

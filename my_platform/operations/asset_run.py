@@ -19,12 +19,13 @@ from my_platform.incremental.planner import Action, Entry, Node, Past, State, fa
 from my_platform.operations.batch import InputBatch
 from my_platform.operations.check_results import of_refused, stored_results
 from my_platform.operations.inputs import InputMoved, Inputs
+from my_platform.operations.meter import Meter, Spent
 from my_platform.operations.outcome import Heads, Outcome, Request
 from my_platform.operations.platform import Workspace
 from my_platform.operations.provenance import cause_of, provenance
 from my_platform.operations.table_cache import TableCache
 from my_platform.storage.lake import ABSENT, partition_key
-from my_platform.storage.trace_index import Trace
+from my_platform.storage.trace_index import Cost, Trace
 
 _FLUSH_PARTITIONS = 32
 _FLUSH_S = 1.0
@@ -92,6 +93,7 @@ class AssetRun:
         )
         self.refused: list[Entry] = []
         self.pending: list[_Value] = []
+        self.costs: list[Cost] = []
         self.results: dict[str, Sequence[CheckResult]] = {}
         self.turned_away: dict[str, Sequence[CheckResult]] = {}
         self.flushed_at = time.monotonic()
@@ -200,12 +202,12 @@ class AssetRun:
     def compute(self, entries: list[Entry]) -> None:
         batch = self.batch(entries)
         left = dict(batch.entries)
-        started = time.perf_counter()
+        meter = Meter(self.workspace)
         try:
             for partition, made in self.asset.compute(batch):
-                self.take(left[partition], partition, made, batch, time.perf_counter() - started)
+                self.take(left[partition], partition, made, batch, meter.read())
                 del left[partition]
-                started = time.perf_counter()
+                meter.start()
         except Exception as error:
             self.flush()
             self._broken(left, error)
@@ -215,11 +217,11 @@ class AssetRun:
                 self._failed(entry, partition, PlatformError("the function gave no value for this partition"))
 
     def take(
-        self, entry: Entry, partition: str, made: Produced | Exception, batch: InputBatch, seconds: float
+        self, entry: Entry, partition: str, made: Produced | Exception, batch: InputBatch, spent: Spent
     ) -> None:
         """Store a value, or record why there is none."""
         if isinstance(made, Produced):
-            self._commit(entry, partition, made, batch, seconds)
+            self._commit(entry, partition, made, batch, spent)
         else:
             self._failed(entry, partition, made)
 
@@ -268,12 +270,14 @@ class AssetRun:
             self.refused.append(entry)
         return reason
 
-    def _commit(
-        self, entry: Entry, partition: str, made: Produced, batch: InputBatch, seconds: float
-    ) -> None:
+    def _commit(self, entry: Entry, partition: str, made: Produced, batch: InputBatch, spent: Spent) -> None:
         inputs = batch.all_versions(partition)
         code = self.workspace.project.code_versions[self.node.name]
-        record: dict[str, Any] = {"inputs": inputs, "run_id": self.execution.request.run_id}
+        record: dict[str, Any] = {
+            "inputs": inputs,
+            "run_id": self.execution.request.run_id,
+            **spent.as_record(),
+        }
         if made.checks:
             record["checks"] = [result.as_json() for result in made.checks]
         committed = self.lake.commit(
@@ -283,10 +287,11 @@ class AssetRun:
             made.table,
             record,
             code_version=code,
-            seconds=seconds,
+            seconds=spent.wall_s,
             quarantined=made.quarantined,
         )
         trace = committed.trace
+        self.costs.append(committed.cost)
         if committed.created:
             self.execution.cache.put(self.node.name, partition, trace.data_version, made.table)
         metadata = dict(made.metadata)
@@ -323,7 +328,8 @@ class AssetRun:
         self.flushed_at = time.monotonic()
         if not self.pending:
             return
-        self.lake.index.add([value.trace for value in self.pending if value.created])
+        self.lake.index.add([value.trace for value in self.pending if value.created], self.costs)
+        self.costs.clear()
         with self.execution.heads.commit_section():
             now = self.inputs.now(self.execution.heads)
             for value in self.pending:

@@ -3,11 +3,11 @@
 A run takes what it is given: parents that were not selected are used as they are.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 from my_platform.incremental.planner import Action, Entry, Node, Past, State, plan_asset
 from my_platform.operations.asset_run import AssetRun
+from my_platform.operations.meter import Meter
 from my_platform.operations.outcome import Heads, Outcome, Request
 from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.table_cache import TableCache
@@ -128,16 +128,16 @@ def _run_together(runs: Sequence[AssetRun]) -> None:
         batches = {name: run.batch(compute) for name, (run, compute) in todo.items()}
         together = next(iter(todo.values()))[0].asset.together
         assert together is not None
-        started = time.perf_counter()
+        meter = Meter(runs[0].workspace)
         try:
             made = list(together[1](batches))
         except Exception as error:
             runs[0].execution.log(f"computed one by one, because together they failed: {error}")
         else:
-            seconds = (time.perf_counter() - started) / max(len(made), 1)
+            spent = meter.read().shared(len(made))
             for name, partition, value in made:
                 run, batch = todo[name][0], batches[name]
-                run.take(batch.entries[partition], partition, value, batch, seconds)
+                run.take(batch.entries[partition], partition, value, batch, spent)
             todo.clear()
     for run in runs:
         if run.node.name in todo:

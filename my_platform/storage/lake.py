@@ -20,17 +20,18 @@ from my_platform.incremental.declare import Grain, day_key, ordinal
 from my_platform.incremental.planner import Past
 from my_platform.storage.objects import BucketStore, FolderStore
 from my_platform.storage.sealed import check_seal, record_of, seal, unseal
-from my_platform.storage.trace_index import Trace, TraceIndex
+from my_platform.storage.trace_index import Cost, Trace, TraceIndex
 
 ABSENT = "absent"
 
 
 @dataclass(frozen=True)
 class Committed:
-    """A value that is stored: its trace, and whether this call stored it or found it there."""
+    """A value that is stored: its trace, whether this call stored it or found it there, and what it cost."""
 
     trace: Trace
     created: bool
+    cost: Cost
 
 
 class Lake:
@@ -43,6 +44,7 @@ class Lake:
         self.quarantine = quarantine
         self.index = index
         self.reads = 0
+        self.bytes_read = 0
 
     def path(self, asset: str, partition: str, fingerprint: str) -> str:
         return f"{asset}/{partition or 'all'}/{fingerprint}.parquet"
@@ -80,9 +82,9 @@ class Lake:
             trace = Trace(
                 asset, partition, fingerprint, version, code_version, table.height, len(data), seconds
             )
-            return Committed(trace, created=True)
-        found, stored_nonce = self._trace_at(path)
-        return Committed(found, created=stored_nonce == nonce)
+            return Committed(trace, created=True, cost=_cost(whole, len(data)))
+        found, stored = self._trace_at(path)
+        return Committed(found, created=stored["nonce"] == nonce, cost=_cost(whole, 0))
 
     def adopt(self, asset: str, partition: str, fingerprint: str) -> Trace | None:
         """The trace of a fingerprint whose object is in the store but not in the index; damaged ones go."""
@@ -90,11 +92,11 @@ class Lake:
         if not self.store.exists(path):
             return None
         try:
-            trace, _ = self._trace_at(path)
+            trace, record = self._trace_at(path)
         except DamagedObject:
             self.discard(asset, partition, fingerprint)
             return None
-        self.index.add([trace])
+        self.index.add([trace], [_cost(record, trace.bytes)])
         return trace
 
     def read(
@@ -120,6 +122,7 @@ class Lake:
                 self.discard(asset, partition, fingerprint)
             else:
                 self.reads += 1
+                self.bytes_read += len(data)
                 return data
         raise damage or DamagedObject(
             f"{self.store.root}/{asset}/{partition or 'all'}", f"no object holds data version {version}"
@@ -233,14 +236,17 @@ class Lake:
 
     def rebuild_index(self) -> int:
         """Fill the index from the objects; the number of traces found."""
-        traces = []
+        traces, costs = [], []
         for path, _ in self.store.list(""):
             if path.endswith(".parquet"):
                 try:
-                    traces.append(self._trace_at(path)[0])
+                    trace, record = self._trace_at(path)
                 except DamagedObject:
                     self.store.delete(path)
-        self.index.add(traces)
+                else:
+                    traces.append(trace)
+                    costs.append(_cost(record, trace.bytes))
+        self.index.add(traces, costs)
         return len(traces)
 
     def verify(self, heads: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -300,7 +306,7 @@ class Lake:
             if trace is not None:
                 yield trace
 
-    def _trace_at(self, path: str) -> tuple[Trace, str]:
+    def _trace_at(self, path: str) -> tuple[Trace, dict[str, Any]]:
         data = self.store.read(path)
         record = record_of(data, f"{self.store.root}/{path}")
         trace = Trace(
@@ -315,7 +321,23 @@ class Lake:
         )
         if self.path(trace.asset, trace.partition, trace.fingerprint) != path:
             raise DamagedObject(f"{self.store.root}/{path}", "the object of another partition lies there")
-        return trace, record["nonce"]
+        return trace, record
+
+
+def _cost(record: Mapping[str, Any], written_bytes: int) -> Cost:
+    """What the record of a value says of its cost; zeros where it says nothing."""
+    return Cost(
+        record["asset"],
+        record["partition"],
+        record["fingerprint"],
+        record.get("run_id", ""),
+        record.get("at", 0.0),
+        record["seconds"],
+        record.get("cpu_seconds", 0.0),
+        record.get("peak_memory_bytes", 0),
+        record.get("bytes_read", 0),
+        written_bytes,
+    )
 
 
 def files_table(files: Mapping[str, bytes | str]) -> pl.DataFrame:

@@ -63,6 +63,7 @@ class Landing:
         self.limits = limits or Limits()
         self.quiet_ns = int(quiet_s * 1_000_000_000)
         self.hashed = 0
+        self.bytes_read = 0
 
     def scan(self, tables: Mapping[str, Grain], *, verify: bool = False) -> dict[str, Landed]:
         """What has landed of each table.
@@ -94,6 +95,7 @@ class Landing:
                 contents.append((f"{self.place.root}/{path}", self.place.read(path)))
             except FileNotFoundError:
                 return None
+        self.bytes_read += sum(len(data) for _, data in contents)
         if _together([content_digest(data) for _, data in contents]) != landed.digests[key]:
             return None
         for name, data in contents:

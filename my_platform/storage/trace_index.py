@@ -1,7 +1,8 @@
 """The local index of what has been computed: rows about objects, for reading in bulk.
 
 It is a cache in SQLite. A trace is durable when its object is; the index may lag behind or be deleted, and
-is filled again from the objects. It also keeps the refusals and the digests of landed files.
+is filled again from the objects. It also keeps the refusals, the digests of landed files, and what each
+computation cost.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from my_platform.errors import HomeError
@@ -28,6 +29,12 @@ create table if not exists refusals (
 ) without rowid;
 create table if not exists disputed (
     asset text not null, partition text not null, primary key (asset, partition)
+) without rowid;
+create table if not exists costs (
+    asset text not null, partition text not null, fingerprint text not null, run_id text not null,
+    at_s real not null, wall_s real not null, cpu_s real not null,
+    peak_bytes integer not null, read_bytes integer not null, written_bytes integer not null,
+    primary key (asset, partition, fingerprint, run_id)
 ) without rowid;
 create table if not exists about (lake text not null);
 create table if not exists landed (
@@ -49,6 +56,29 @@ class Trace:
     rows: int
     bytes: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run spent on computing a partition; it stays when the value is removed.
+
+    Attributes:
+        at_s: when it was done, in seconds since 1970.
+        wall_s, cpu_s: seconds by the clock, and of all processors, of the function that computed it.
+        peak_bytes: the most memory that the process had held until then.
+        read_bytes, written_bytes: bytes of stored inputs and landed files, and of the stored value.
+    """
+
+    asset: str
+    partition: str
+    fingerprint: str
+    run_id: str
+    at_s: float
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+    read_bytes: int
+    written_bytes: int
 
 
 @dataclass(frozen=True)
@@ -118,13 +148,22 @@ class TraceIndex:
         except FileNotFoundError:
             return -1
 
-    def add(self, traces: Iterable[Trace]) -> None:
+    def add(self, traces: Iterable[Trace], costs: Iterable[Cost] = ()) -> None:
         rows = [
             (t.asset, t.partition, t.fingerprint, t.data_version, t.code_version, t.rows, t.bytes, t.seconds)
             for t in traces
         ]
         with self._connection() as connection:
             connection.executemany("insert or replace into traces values (?,?,?,?,?,?,?,?)", rows)
+            connection.executemany(
+                "insert or replace into costs values (?,?,?,?,?,?,?,?,?,?)", [astuple(cost) for cost in costs]
+            )
+
+    def costs(self) -> Iterator[Cost]:
+        """What was spent, the earliest first."""
+        with self._connection() as connection:
+            for row in connection.execute("select * from costs order by at_s, asset, partition"):
+                yield Cost(*row)
 
     def traces(self, assets: Sequence[str]) -> Iterator[Trace]:
         with self._connection() as connection:
