@@ -9,7 +9,7 @@ import pytest
 
 from assets_tests.homes import FIRST
 from my_platform.domains.fraud import models
-from my_platform.domains.fraud.features import customer_spending, terminal_risk
+from my_platform.domains.fraud.features import RISK, customer_spending, terminal_risk
 from my_platform.domains.fraud.simulator import SimulatorConfig, land_simulation
 from my_platform.errors import Refused
 from my_platform.features import offline
@@ -62,7 +62,7 @@ def test_no_feature_changes_when_the_future_is_removed(tables: Tables, stored: p
 def test_labels_that_are_known_a_day_early_are_caught(tables: Tables, stored: pl.DataFrame) -> None:
     early = tables["labelled"].with_columns(pl.col("REPORTED_AT") - DAY)
     risk = offline.compute(terminal_risk, tables["transactions"], early).drop("TX_DATETIME")
-    leaking = stored.drop(*models.RISK).join(risk, on="TRANSACTION_ID")
+    leaking = stored.drop(*RISK).join(risk, on="TRANSACTION_ID")
     with pytest.raises(
         Refused, match="features saw the future: column TERMINAL_ID_NB_TX_1DAY_WINDOW of row"
     ) as caught:
