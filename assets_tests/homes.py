@@ -58,8 +58,8 @@ def days(first: int, last: int, step: int = 1) -> list[str]:
 
 
 def small(home: Path, **given: Any) -> Settings:
-    """Settings under which a model is fitted in no time."""
-    return Settings(**{"home": home, "boosting_rounds": 10, "threads": 1, **given})
+    """Settings under which a model is fitted in no time, and none is judged unless that is asked for."""
+    return Settings(**{"home": home, "boosting_rounds": 10, "threads": 1, "promote": "never", **given})
 
 
 @contextmanager
@@ -83,7 +83,13 @@ def start(home: Path, *words: str, code: Path = CHECKOUT, **settings: object) ->
     return subprocess.Popen(
         [str(COMMAND), "--home", str(home), *words],
         cwd=home.parent,
-        env={**os.environ, "PYTHONPATH": str(code), "MY_PLATFORM_THREADS": "1", **ours},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(code),
+            "MY_PLATFORM_THREADS": "1",
+            "MY_PLATFORM_PROMOTE": "never",
+            **ours,
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

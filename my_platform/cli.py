@@ -2,7 +2,6 @@
 
 import atexit
 import gc
-import json
 import os
 import sys
 import time
@@ -14,7 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
+from my_platform.console import Json, complain, print_json, settings_of_call, show_table
 from my_platform.errors import PlatformError
+from my_platform.model_commands import add_model_commands
 
 app = typer.Typer(
     name="my-platform",
@@ -24,10 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-Json = Annotated[
-    bool, typer.Option("--json", help="Print exactly one JSON object; logs go to standard error.")
-]
 
 
 def main() -> None:
@@ -41,10 +38,10 @@ def main() -> None:
     try:
         app(_home_first(sys.argv[1:]), standalone_mode=True)
     except PlatformError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
-        _complain("interrupted; what was committed stays, and the next refresh goes on from there")
+        complain("interrupted; what was committed stays, and the next refresh goes on from there")
         sys.exit(130)
 
 
@@ -78,7 +75,7 @@ def simulate(
 
     from my_platform.domains.fraud import simulator
 
-    settings = _settings()
+    settings = settings_of_call()
     if (days is None) == (append_days is None):
         raise PlatformError("say either --days N for a new simulation or --append-days N to go on with one")
     landing = _landing_folder(settings)
@@ -110,7 +107,7 @@ def import_handbook(
     """Land the daily files of the Fraud Detection Handbook: transactions, and reports seven days later."""
     from my_platform.domains.fraud import handbook
 
-    settings = _settings()
+    settings = settings_of_call()
     landing = _landing_folder(settings)
     with _progress("landing", None, as_json) as advance:
         done = handbook.import_handbook(
@@ -148,7 +145,7 @@ def refresh(
         raise PlatformError(f"--from {first} is after --through {through}; there is no day in between")
     from my_platform.operations import session
 
-    with session.opened(_settings()) as opened, _progress("computing", 0, as_json) as advance:
+    with session.opened(settings_of_call()) as opened, _progress("computing", 0, as_json) as advance:
         report = opened.refresh(
             select=select,
             first=bounds[0],
@@ -160,7 +157,7 @@ def refresh(
         )
     report.seconds = time.perf_counter() - started
     if as_json:
-        _print_json(report.as_json())
+        print_json(report.as_json())
     else:
         _show_refresh(report.as_json(), report.problems)
     if report.problems:
@@ -172,12 +169,12 @@ def versions(as_json: Json = False) -> None:
     """The data version of every partition that is current."""
     from my_platform.operations import session
 
-    with session.opened(_settings()) as opened:
+    with session.opened(settings_of_call()) as opened:
         found = opened.versions()
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
-    _table(
+    show_table(
         ["asset", "partitions", "first", "last", "data version of the last"],
         [
             [asset, str(len(keys)), min(keys), max(keys), keys[max(keys)]]
@@ -199,10 +196,10 @@ def evaluation(
         _day(week, "--week")
     from my_platform.operations import session
 
-    with session.opened(_settings()) as opened:
+    with session.opened(settings_of_call()) as opened:
         found = opened.evaluation(week)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     _show_evaluation(found)
 
@@ -213,9 +210,9 @@ def plan(as_json: Json = False) -> None:
     from my_platform.operations import session
     from my_platform.operations.forecast import forecast
 
-    with session.opened(_settings()) as opened:
+    with session.opened(settings_of_call()) as opened:
         found = forecast(opened.workspace, opened.heads).as_json()
-    _print_json(found) if as_json else _show_forecast(found)
+    print_json(found) if as_json else _show_forecast(found)
 
 
 @app.command()
@@ -230,9 +227,9 @@ def why(
     from my_platform.operations import session
     from my_platform.operations.forecast import why as chain
 
-    with session.opened(_settings()) as opened:
+    with session.opened(settings_of_call()) as opened:
         found = chain(opened.workspace, opened.heads, asset, partition)
-    _print_json(found) if as_json else _show_chain(found)
+    print_json(found) if as_json else _show_chain(found)
 
 
 @app.command()
@@ -248,9 +245,9 @@ def quote(
     from my_platform.operations import session
     from my_platform.operations.forecast import quote as quoted
 
-    with session.opened(_settings()) as opened:
+    with session.opened(settings_of_call()) as opened:
         found = quoted(opened.workspace, opened.heads, file, table, day).as_json()
-    _print_json(found) if as_json else _show_forecast(found)
+    print_json(found) if as_json else _show_forecast(found)
 
 
 @app.command()
@@ -262,10 +259,10 @@ def quarantine(
     """The rows that contracts turned away, with the reason; those of refused deliveries too."""
     from my_platform.operations import session
 
-    with session.opened(_settings()) as opened:
+    with session.opened(settings_of_call()) as opened:
         found = opened.quarantined(asset, partition)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     rows = [
         [name, key, str(row.get("row_number", "")), row["rule"], row["state"], row["reason"]]
@@ -273,7 +270,7 @@ def quarantine(
         for key, bad in partitions.items()
         for row in bad
     ]
-    _table(["asset", "partition", "row", "rule", "state", "reason"], rows) if rows else typer.echo(
+    show_table(["asset", "partition", "row", "rule", "state", "reason"], rows) if rows else typer.echo(
         "no row is in quarantine"
     )
 
@@ -303,14 +300,14 @@ def release(
             "--undo takes all releases of a partition back; leave --rows, --rule and --all out"
         )
     word = Word.given(reason, getpass.getuser())
-    with session.opened(_settings()) as opened:
+    with session.opened(settings_of_call()) as opened:
         done = (
             opened.undo(asset, partition, word)
             if take_back
             else opened.release(asset, partition, Chosen(numbers, rule, all_rows), word)
         )
     if as_json:
-        _print_json(done)
+        print_json(done)
         return
     verb = "the release is taken back of" if take_back else "let in:"
     typer.echo(
@@ -328,10 +325,10 @@ def decisions(
     """What people decided about rows in quarantine: who, when, why, and whether it still stands."""
     from my_platform.operations import session
 
-    with session.opened(_settings()) as opened:
+    with session.opened(settings_of_call()) as opened:
         found = opened.decided(asset, partition)
     if as_json:
-        _print_json({"decisions": found})
+        print_json({"decisions": found})
         return
     rows = [
         [
@@ -347,7 +344,7 @@ def decisions(
         for told in found
     ]
     header = ["asset", "partition", "decision", "rows", "stands", "by", "at", "reason"]
-    _table(header, rows) if rows else typer.echo("nothing has been decided")
+    show_table(header, rows) if rows else typer.echo("nothing has been decided")
 
 
 @app.command("gc")
@@ -360,10 +357,10 @@ def collect_garbage(
     from my_platform.operations import session
     from my_platform.operations.retention import collect
 
-    with session.opened(_settings()) as opened:
+    with session.opened(settings_of_call()) as opened:
         found = collect(opened.workspace, opened.versions(), keep_days=keep_days, dry_run=dry_run).as_json()
     if as_json:
-        _print_json({**found, "dry_run": dry_run})
+        print_json({**found, "dry_run": dry_run})
         return
     removed = found["removed"]
     assert isinstance(removed, dict)
@@ -376,7 +373,7 @@ def prepare() -> None:
     """Make the home, and have dbt parse the marts if their files have changed."""
     from my_platform.operations.home import prepare_domains, prepare_home
 
-    settings = _settings()
+    settings = settings_of_call()
     prepare_home(settings)
     prepare_domains(settings)
 
@@ -386,11 +383,11 @@ def dbt_docs(as_json: Json = False) -> None:
     """Write dbt's documentation of the marts into the reports folder, and say where it is."""
     from my_platform.operations.home import document_domains, prepare_home
 
-    settings = _settings()
+    settings = settings_of_call()
     prepare_home(settings)
     pages = [str(page) for page in document_domains(settings)]
     if as_json:
-        _print_json({"pages": pages})
+        print_json({"pages": pages})
     else:
         typer.echo("\n".join(pages))
 
@@ -402,20 +399,23 @@ def demo(
     terminals: Annotated[int, typer.Option(min=1)] = 2000,
 ) -> None:
     """Simulate card transactions, bring everything up to date, and say where to look."""
-    settings = _settings()
+    settings = settings_of_call()
     landing = _landing_folder(settings)
     if not (landing / "calendar.json").exists():
         simulate(days=days, start=None, append_days=None, customers=customers, terminals=terminals, seed=0)
     refresh(select=None, first=None, through=None, retry=False, verify=False)
     typer.echo("")
     evaluation(week=None)
-    reports = sorted((settings.reports / "fraud").glob("*.html"))
+    reports = sorted((settings.reports / "fraud").glob("*/*.html"))
     typer.echo("")
     typer.echo("Where to look:")
     typer.echo(f"  the last evaluation report  {reports[-1]}")
     typer.echo(f"  all computed tables         {settings.lake}")
     typer.echo(f"  model runs (MLflow)         {settings.mlflow_folder / 'mlflow.db'}")
     typer.echo(f"  the asset graph             make ui, then http://127.0.0.1:{settings.port}")
+
+
+add_model_commands(app)
 
 
 @app.command()
@@ -425,14 +425,8 @@ def ui(
     """Dagster's web server and daemon on this home, on loopback, until interrupted."""
     from my_platform.operations.ui import serve
 
-    settings = _settings()
+    settings = settings_of_call()
     sys.exit(serve(settings, port or settings.port))
-
-
-def _settings() -> Any:
-    from my_platform.settings import load_settings
-
-    return load_settings()
 
 
 def _landing_folder(settings: Any) -> Path:
@@ -524,7 +518,7 @@ def _progress(verb: str, total: int | None, quiet: bool) -> Iterator[_Advance]:
 
 def _show_landed(done: Any, landing: Path, as_json: bool) -> None:
     if as_json:
-        _print_json(
+        print_json(
             {
                 "rows": done.rows,
                 "frauds": done.frauds,
@@ -545,7 +539,7 @@ def _show_refresh(report: dict[str, Any], problems: Sequence[str]) -> None:
         counts = [len(report[kind].get(asset, ())) for kind in ("computed", "reused", "withdrawn", "failed")]
         rows.append([asset, *(str(count or "") for count in counts)])
     if rows:
-        _table(["asset", "computed", "reused", "withdrawn", "failed"], rows)
+        show_table(["asset", "computed", "reused", "withdrawn", "failed"], rows)
     else:
         typer.echo("everything is up to date")
     runs = report["runs"]
@@ -557,7 +551,7 @@ def _show_refresh(report: dict[str, Any], problems: Sequence[str]) -> None:
     for reason in report.get("misnamed", {}).values():
         typer.echo(reason)
     for reason in problems:
-        _complain(reason)
+        complain(reason)
 
 
 def _show_evaluation(found: dict[str, Any]) -> None:
@@ -583,7 +577,7 @@ def _show_evaluation(found: dict[str, Any]) -> None:
         ]
         for p in PUBLISHED_FOR_WEEK
     ]
-    _table(["model", "AUC ROC", "average precision", "CP@100"], rows)
+    show_table(["model", "AUC ROC", "average precision", "CP@100"], rows)
 
 
 def _show_forecast(found: dict[str, Any]) -> None:
@@ -595,7 +589,7 @@ def _show_forecast(found: dict[str, Any]) -> None:
     if not any(found[kind] for kind in ("certain", "possible", "reuse", "withdraw")):
         typer.echo("nothing is owed")
     if rows:
-        _table(["", "asset", "partitions", "first", "last", "because (first)"], rows)
+        show_table(["", "asset", "partitions", "first", "last", "because (first)"], rows)
     estimate = found["estimate"]
     typer.echo(
         f"estimate: {estimate['seconds_certain']:.1f} s for certain, at most {estimate['seconds_at_most']:.1f} s; "
@@ -612,27 +606,3 @@ def _show_chain(found: dict[str, Any], depth: int = 0) -> None:
             typer.echo(f"{'  ' * (depth + 1)}landed {file}")
         if "through" in link:
             _show_chain(link["through"], depth + 1)
-
-
-def _table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for position, name in enumerate(header):
-        last = position == len(header) - 1
-        table.add_column(name, justify="left" if position == 0 or last else "right", no_wrap=not last)
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(table)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, default=str))
-
-
-def _complain(text: str) -> None:
-    typer.echo(f"my-platform: {text}", err=True)

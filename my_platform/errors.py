@@ -48,6 +48,16 @@ class DamagedObject(PlatformError):
         self.reason = reason
 
 
+class DamagedBundle(PlatformError):
+    """A file of a promoted bundle is missing or is not what was promoted."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(
+            f"{path}: {reason}. Promote the model again (`my-platform promote NAME@WEEK`): that writes its bundle "
+            "anew."
+        )
+
+
 class HomeError(PlatformError):
     """The home folder cannot be used as it is."""
 

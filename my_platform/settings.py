@@ -71,6 +71,10 @@ class Settings(BaseSettings):
     most_file_bytes: int = Field(
         default=4 << 30, ge=1, description="bytes of the same, as it lies there and as it becomes in memory"
     )
+    promote: Literal["gate", "never"] = Field(
+        default="gate",
+        description="gate: a run promotes the best new model that the gate lets pass; never: only a person does",
+    )
     sensor_interval_s: int = Field(
         default=15, ge=1, le=86_400, description="seconds between two looks at landing by the Dagster daemon"
     )
@@ -120,6 +124,10 @@ class Settings(BaseSettings):
     @property
     def checkpoints(self) -> Path:
         return self.home / "checkpoints"
+
+    @property
+    def registry(self) -> Path:
+        return self.home / "registry"
 
     @property
     def reports(self) -> Path:

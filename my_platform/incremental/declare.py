@@ -185,6 +185,7 @@ class Publication:
     Attributes:
         record: how the value was made: data version, fingerprint, code version, inputs, run id.
         record_of: the same for an input, by asset, partition and data version.
+        code: the code versions of the asset and of all that it is made from.
     """
 
     asset: str
@@ -192,6 +193,7 @@ class Publication:
     table: pl.DataFrame
     record: Mapping[str, Any]
     record_of: Callable[[str, str, str], Mapping[str, Any] | None]
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,11 @@ class Tracker:
         return f"sqlite:///{self._database}"
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever tracked here; asking this imports nothing."""
+        return not self._database.exists()
+
+    @property
     def _database(self) -> Path:
         return self.folder / "mlflow.db"
 
@@ -62,7 +67,7 @@ class Tracker:
             logging.getLogger(name).setLevel(logging.WARNING)
         from mlflow.tracking import MlflowClient
 
-        with self._alone():
+        with self.alone():
             if not self._database.exists():
                 self._make_database()
         return MlflowClient(tracking_uri=self.uri)
@@ -70,7 +75,7 @@ class Tracker:
     def log_model(self, run: ModelRun) -> str:
         """Track a model; one that is tracked already is left as it is. The MLflow run id."""
         client = self.client
-        with self._alone():
+        with self.alone():
             found = self.find(run.experiment, run.version, run.tags.get("week"))
             if found is None:
                 self._delete_unfinished(run.experiment)
@@ -142,7 +147,8 @@ class Tracker:
         for left in self.folder.glob(".mlflow.db.*"):
             left.unlink()
 
-    def _alone(self) -> AbstractContextManager[None]:
+    def alone(self) -> AbstractContextManager[None]:
+        """Held by one process at a time while it writes to the store."""
         return locked(self.folder / ".lock")
 
     def _experiment(self, name: str) -> str:

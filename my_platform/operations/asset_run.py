@@ -319,8 +319,9 @@ class AssetRun:
         record = self.lake.record(self.node.name, trace.partition, trace.data_version)
         if record is None:
             raise DamagedObject(f"{self._named(trace.partition)}", "the value is not in the store any more")
+        code = self.workspace.project.code_of(self.node.name)
         return self.asset.publish(
-            Publication(self.node.name, trace.partition, table, record, self.lake.record)
+            Publication(self.node.name, trace.partition, table, record, self.lake.record, code)
         )
 
     def flush(self) -> None:

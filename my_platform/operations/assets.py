@@ -18,14 +18,17 @@ import dagster as dg
 
 from my_platform.errors import PlatformError
 from my_platform.incremental.declare import DECIDED, LANDED, Asset, Grain, Read, ordinal, week_start
+from my_platform.learning.registry import Registry
 from my_platform.operations.analysts import keep_current
 from my_platform.operations.check_results import settle, tell_again, to_settle
 from my_platform.operations.execution import Execution
 from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, Step, asset_key, wrong_instance
 from my_platform.operations.lineage import described, lineage_metadata
+from my_platform.operations.models import Models
 from my_platform.operations.orphans import tag_process
 from my_platform.operations.outcome import Outcome, Request
 from my_platform.operations.platform import Project, Workspace
+from my_platform.operations.promotion import put_forward
 from my_platform.operations.refresh import plan_as_it_is
 
 _WEDNESDAY = 3
@@ -68,11 +71,13 @@ class Place:
         lock: a file that is locked while heads are compared and set.
         dagster_home: the only instance that runs may be on; None for any.
         analysts_database: the database that is kept current; None for none.
+        registry: of the models, whose challengers are named after a run; None for none.
     """
 
     lock: Path
     dagster_home: Path | None = None
     analysts_database: Path | None = None
+    registry: Registry | None = None
 
 
 def build_assets(workspace: Workspace, span: Span, place: Place) -> list[dg.AssetsDefinition]:
@@ -157,6 +162,7 @@ def _execute(
     asked = _asked(context, workspace.project, names, grain)
     outcome = Execution(workspace, heads, asked, log=context.log.info).run()
     serve_analysts(context.op_execution_context, workspace, heads, place)
+    name_champion(context.op_execution_context, workspace, heads, place, outcome)
     # What waits in these has an event that says so, and does not keep the backfill from going on.
     for name in asked.awaited:
         outcome.waiting.pop(name, None)
@@ -199,6 +205,19 @@ def serve_analysts(
         keep_current(workspace, heads, place.analysts_database)
     except (PlatformError, OSError) as error:
         context.log.warning(f"{place.analysts_database} stays as it was: {error}")
+
+
+def name_champion(
+    context: dg.OpExecutionContext, workspace: Workspace, heads: DagsterHeads, place: Place, outcome: Outcome
+) -> None:
+    """Name the challengers among the models that the run has made, and promote; what hinders it is logged."""
+    if place.registry is None:
+        return
+    try:
+        models = Models(workspace, heads, place.registry)
+        put_forward(models, outcome, run_id=context.run_id, log=context.log.info)
+    except PlatformError as error:
+        context.log.warning(f"no model was put forward: {error}")
 
 
 def _outputs(

@@ -1,4 +1,4 @@
-"""What was spent: the cost ledger, summed by asset, by week or by run."""
+"""What was spent: the cost ledger, summed by asset, by week, by run or by partition."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from my_platform.incremental.declare import week_start
 from my_platform.storage.trace_index import Cost
 
-By = Literal["asset", "week", "run"]
+By = Literal["asset", "week", "run", "partition"]
 
 
 @dataclass
@@ -83,6 +83,8 @@ def _key(cost: Cost, by: By) -> str:
         return cost.asset
     if by == "run":
         return cost.run_id
+    if by == "partition":
+        return f"{cost.asset} {cost.partition}".strip()
     return week_start(date.fromisoformat(cost.partition)).isoformat() if cost.partition else ""
 
 

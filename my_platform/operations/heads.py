@@ -213,6 +213,17 @@ class DagsterHeads:
             for name, found in inputs.items()
         }
 
+    def bring(self, asset: str, partition: str, version: str, home: str) -> None:
+        """A runless event: the value was taken over from another home."""
+        self.instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                asset_key(asset),
+                partition=partition or None,
+                tags={DATA_VERSION_TAG: version, _USER_PROVIDED_TAG: "true"},
+                metadata={"taken_from": home},
+            )
+        )
+
     def withdraw(self, asset: str, partition: str) -> None:
         """A runless event with data version ``absent``."""
         self.instance.report_runless_asset_event(

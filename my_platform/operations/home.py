@@ -11,6 +11,9 @@ import dagster as dg
 
 from my_platform.errors import HomeError, PlatformError
 from my_platform.incremental.declare import Asset, Grain, day_key
+from my_platform.learning.contender import Contender
+from my_platform.learning.registry import Registry
+from my_platform.learning.tracking import Tracker
 from my_platform.operations.assets import Place, Span
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.platform import Project, Workspace
@@ -32,7 +35,7 @@ event_log_storage:
   module: my_platform.operations.event_log
   class: OpenSqliteEventLogStorage
 """
-_FOLDERS = ("landing", "lake", "quarantine", "dagster", "mlflow", "reports")
+_FOLDERS = ("landing", "lake", "quarantine", "dagster", "mlflow", "registry", "reports")
 
 
 def prepare_home(settings: Settings) -> None:
@@ -68,18 +71,20 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
 
 
 def load_project(settings: Settings) -> Project:
-    """The assets of the domains that the settings name.
+    """The assets of the domains that the settings name, and the models that may serve.
 
     Raises:
         PlatformError: a domain cannot be imported or gives no assets.
     """
     found: list[Asset] = []
+    contenders: list[Contender] = []
     for name in settings.domains:
         module = _domain(name)
         if not hasattr(module, "assets"):
             raise PlatformError(f"the domain {name} has no function `assets(settings)` that gives its assets")
         found.extend(module.assets(settings))
-    return Project.of(found)
+        contenders.extend(module.contenders(settings) if hasattr(module, "contenders") else ())
+    return Project.of(found, contenders)
 
 
 def prepare_domains(settings: Settings) -> None:
@@ -141,7 +146,14 @@ def commit_lock(settings: Settings) -> Path:
 
 def place_of(settings: Settings) -> Place:
     """Where runs on a home may happen."""
-    return Place(commit_lock(settings), settings.dagster_home, settings.analysts_database)
+    return Place(
+        commit_lock(settings), settings.dagster_home, settings.analysts_database, open_registry(settings)
+    )
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The registered models of a home, with the ledger that says who serves."""
+    return Registry(settings.registry, Tracker(settings.mlflow_folder), promotes=settings.promote == "gate")
 
 
 def data_span(settings: Settings, workspace: Workspace) -> Span:

@@ -7,7 +7,13 @@ import dagster as dg
 from pydantic import Field
 
 from my_platform.errors import PlatformError
-from my_platform.operations.assets import Place, fail_on_problems, open_for_run, serve_analysts
+from my_platform.operations.assets import (
+    Place,
+    fail_on_problems,
+    name_champion,
+    open_for_run,
+    serve_analysts,
+)
 from my_platform.operations.orphans import this_process
 from my_platform.operations.platform import Workspace
 from my_platform.operations.refresh import Order, bring_up_to_date
@@ -54,6 +60,7 @@ def refresh_job(workspace: Workspace, place: Place) -> dg.JobDefinition:
             log=context.log.info,
         )
         serve_analysts(context, workspace, heads, place)
+        name_champion(context, workspace, heads, place, outcome)
         if order is not None:
             order.outcome.add(outcome)
         fail_on_problems(outcome, waiting=False)

@@ -10,6 +10,7 @@ from my_platform.incremental.code import code_version, parameters_text
 from my_platform.incremental.content import data_version
 from my_platform.incremental.declare import DECIDED, EPOCH, LANDED, Asset, Grain, ordinal, week_start
 from my_platform.incremental.planner import Node, State, in_order
+from my_platform.learning.contender import Contender
 from my_platform.storage.decisions import Decided, Decisions
 from my_platform.storage.lake import Lake, partition_key
 from my_platform.storage.landing import Landed, Landing
@@ -21,12 +22,13 @@ _ROW_CODE = (data_version, seal, unseal)
 
 @dataclass(frozen=True)
 class Project:
-    """The assets of a domain, with their code versions and planner nodes."""
+    """The assets of a domain, with their code versions and planner nodes, and the models that may serve."""
 
     assets: Mapping[str, Asset]
+    contenders: Sequence[Contender] = ()
 
     @classmethod
-    def of(cls, assets: Sequence[Asset]) -> "Project":
+    def of(cls, assets: Sequence[Asset], contenders: Sequence[Contender] = ()) -> "Project":
         """A project of these assets.
 
         Raises:
@@ -43,7 +45,13 @@ class Project:
                     raise PlatformError(
                         f"{asset.name} reads {read.asset}, which is no asset; there are {', '.join(sorted(by_name))}"
                     )
-        project = cls(by_name)
+        for contender in contenders:
+            missing = sorted(set(contender.assets) - by_name.keys())
+            if missing:
+                raise PlatformError(
+                    f"the contender {contender.model} names {', '.join(missing)}, which is no asset"
+                )
+        project = cls(by_name, tuple(contenders))
         in_order(project.nodes)
         return project
 
@@ -80,6 +88,10 @@ class Project:
         """The assets about whose rows people may decide, with their grain."""
         reads = [(asset.grain, read.asset) for asset in self.assets.values() for read in asset.reads.values()]
         return {name.removeprefix(DECIDED): grain for grain, name in reads if name.startswith(DECIDED)}
+
+    def code_of(self, name: str) -> dict[str, str]:
+        """The code versions of an asset and of all that it is made from."""
+        return {found: self.code_versions[found] for found in sorted(self.ancestors([name]))}
 
     def ancestors(self, names: Sequence[str]) -> set[str]:
         """The named assets and all that they are made from."""

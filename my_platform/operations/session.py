@@ -17,12 +17,14 @@ from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.home import (
     open_heads,
     open_instance,
+    open_registry,
     open_workspace,
     place_of,
     prepare_domains,
     prepare_home,
 )
 from my_platform.operations.jobs import launch_here, refresh_job
+from my_platform.operations.models import Models
 from my_platform.operations.orphans import end_orphans
 from my_platform.operations.platform import Workspace
 from my_platform.operations.quarantine import Chosen, Word, bad_rows, decided, release, undo
@@ -46,6 +48,11 @@ class Session:
         from my_platform.definitions import build_definitions
 
         return build_definitions(self.settings, self.workspace)
+
+    @cached_property
+    def models(self) -> Models:
+        """The models of the home: who may become champion, and who is."""
+        return Models(self.workspace, self.heads, open_registry(self.settings))
 
     def refresh(
         self,

@@ -1,5 +1,5 @@
 """Payment-card fraud: the shipped domain, and all that a user replaces."""
 
-from my_platform.domains.fraud.assets import assets, document, prepare
+from my_platform.domains.fraud.assets import assets, contenders, document, prepare
 
-__all__ = ["assets", "document", "prepare"]
+__all__ = ["assets", "contenders", "document", "prepare"]

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from my_platform.domains.fraud import contracts, parameters
-from my_platform.domains.fraud.features import customer_spending, terminal_risk
+from my_platform.domains.fraud.evaluation import SLICES
+from my_platform.domains.fraud.features import FEATURES, customer_spending, terminal_risk
 from my_platform.domains.fraud.labels import labelled_transactions
-from my_platform.domains.fraud.models import weekly_assets
-from my_platform.domains.fraud.publishing import model_publisher, report_publisher
+from my_platform.domains.fraud.models import load_model, weekly_assets
+from my_platform.domains.fraud.publishing import USE, model_publisher, report_publisher
 from my_platform.features.assets import feature_asset
 from my_platform.incremental.declare import Asset, Grain
+from my_platform.learning.contender import Contender, TestColumns
+from my_platform.learning.registry import Registry
 from my_platform.learning.tracking import Tracker
 from my_platform.marts.assets import mart_assets
 from my_platform.marts.docs import write_docs
@@ -58,7 +61,7 @@ def assets(settings: Settings) -> list[Asset]:
         )
     spending = feature_asset(customer_spending, rows=valid["transactions"], events=valid["transactions"])
     risk = feature_asset(terminal_risk, rows=valid["transactions"], events=labelled_transactions)
-    tracker = Tracker(settings.mlflow_folder)
+    registry = Registry(settings.registry, Tracker(settings.mlflow_folder))
     return [
         *raw.values(),
         *valid.values(),
@@ -80,9 +83,35 @@ def assets(settings: Settings) -> list[Asset]:
             rounds=settings.boosting_rounds or parameters.BOOSTING_ROUNDS,
             seed=parameters.SEED,
             threads=settings.threads,
-            publish_model=model_publisher(tracker),
-            publish_report=report_publisher(settings.reports, tracker),
+            publish_model=model_publisher(registry),
+            publish_report=report_publisher(settings.reports, registry),
         ),
+    ]
+
+
+def contenders(_settings: Settings) -> list[Contender]:
+    """The models that may serve, and what is asked of them."""
+    columns = TestColumns(
+        key="TRANSACTION_ID",
+        time="TX_DATETIME",
+        cluster="CUSTOMER_ID",
+        label="IS_FRAUD",
+        slices=SLICES,
+        features=FEATURES,
+    )
+    return [
+        Contender(
+            use=USE,
+            model="fraud_lightgbm",
+            predictions="predictions",
+            evaluation="evaluation",
+            test_set="test_set",
+            columns=columns,
+            load=load_model,
+            budget=parameters.LIGHTGBM_BUDGET,
+            policy=parameters.POLICY,
+            looked_at=parameters.CARDS_A_DAY,
+        )
     ]
 
 

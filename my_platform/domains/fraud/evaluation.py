@@ -217,7 +217,10 @@ def evaluation_asset(
             "content": (
                 (predictions, "score"),
                 (model, "content"),
-                *(("test_set", name) for name in ("TX_DATETIME", "CUSTOMER_ID", *FEATURES, *SLICES, "IS_FRAUD")),
+                *(
+                    ("test_set", name)
+                    for name in ("TX_DATETIME", "CUSTOMER_ID", *FEATURES, *SLICES, "IS_FRAUD")
+                ),
                 ("validated/transactions", "TX_DATETIME"),
                 *(("validated/fraud_reports", name) for name in ("REPORTED_AT", "IS_FRAUD")),
             ),

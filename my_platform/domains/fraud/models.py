@@ -4,11 +4,13 @@ The partition is T0, the Wednesday on which the week begins that the model serve
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from my_platform.domains.fraud import protocol
 from my_platform.domains.fraud.evaluation import (
@@ -23,7 +25,7 @@ from my_platform.errors import Refused
 from my_platform.features.replay import replay, sample
 from my_platform.incremental.checks import Check, CheckResult
 from my_platform.incremental.declare import Asset, Column, Grain, Produced, Read, same, table
-from my_platform.learning.fitting import fit_lightgbm, predict_lightgbm
+from my_platform.learning.fitting import fit_lightgbm, load_lightgbm, predict_lightgbm
 from my_platform.learning.leaks import (
     SCORING_CHECKS,
     TRAINING_CHECKS,
@@ -174,6 +176,11 @@ def fraud_lightgbm(
             "model_bytes": len(model),
         },
     )
+
+
+def load_model(files: Mapping[str, bytes]) -> Callable[[pl.DataFrame], NDArray[np.float64]]:
+    """The fitted trees as a function from the features to the probability of fraud."""
+    return load_lightgbm(files["model.txt"].decode())
 
 
 def predictions(

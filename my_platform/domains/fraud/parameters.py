@@ -16,6 +16,9 @@ TERMINAL_ID_DAYS_FROM_GENUINE_TO_FRAUD, where the choice gave .752:
 
 from collections.abc import Mapping
 
+from my_platform.learning.budgets import Budget
+from my_platform.learning.gate import Policy
+
 TRAINING_WINDOW_DAYS = 35
 BOOSTING_ROUNDS = 150
 SEED = 1
@@ -32,3 +35,9 @@ LIGHTGBM_PARAMETERS: Mapping[str, float | int] = {
 CARDS_A_DAY = 100
 CHECK_COST = 5.0
 MISSED_FRAUD_COST = 100.0
+
+# Of one row on one thread, the model alone. Measured on two slow cores: p99 0.5 ms, 4,000 rows/s, 0.6 MB.
+LIGHTGBM_BUDGET = Budget(
+    p99_ms=10.0, rows_per_s=200.0, file_bytes=16 << 20, memory_bytes=256 << 20, fit_s=900.0
+)
+POLICY = Policy()

@@ -1,0 +1,81 @@
+"""Bundles: a champion with all that belongs to it, under one name.
+
+A bundle is the model's files, the code versions of the features and of all else that it was made by, the data
+versions it was made from, the verdict of the gate and the operating threshold. Its name is the SHA-256 of what
+its `bundle.json` says, and that names the SHA-256 of each file: whoever holds the name can tell that nothing
+of it was changed, and training and serving cannot part.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from my_platform.errors import DamagedBundle
+from my_platform.storage.objects import replace_file
+
+_ABOUT = "bundle.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was read and found whole."""
+
+    digest: str
+    about: Mapping[str, Any]
+    files: Mapping[str, bytes]
+
+    def other_code(self, code_versions: Mapping[str, str]) -> list[str]:
+        """The assets whose code is not the one that the bundle was made by; serving with it would part them."""
+        made_by: Mapping[str, str] = self.about["code"]
+        return sorted(name for name, version in made_by.items() if code_versions.get(name) != version)
+
+
+def write_bundle(folder: Path, about: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
+    """Store a bundle below a folder and return its name; one that is there already and whole is left alone.
+
+    Args:
+        about: plain JSON values that hold no clock; the files' digests are added.
+    """
+    whole = {**about, "files": {name: _digest(data) for name, data in sorted(files.items())}}
+    text = json.dumps(whole, sort_keys=True, indent=1).encode()
+    digest = _digest(text)
+    try:
+        read_bundle(folder, digest)
+    except DamagedBundle:
+        for name, data in files.items():
+            replace_file(folder / digest / name, data)
+        # Last: a bundle is there when this file is.
+        replace_file(folder / digest / _ABOUT, text)
+    return digest
+
+
+def read_bundle(folder: Path, digest: str) -> Bundle:
+    """The bundle of that name, every byte of it checked.
+
+    Raises:
+        DamagedBundle: it is not there, or a file is not what it was.
+    """
+    text = _read(folder, digest, _ABOUT)
+    if _digest(text) != digest:
+        raise DamagedBundle(folder / digest / _ABOUT, "its bytes are not those that the bundle is named by")
+    about = json.loads(text)
+    files = {}
+    for name, expected in about["files"].items():
+        files[name] = _read(folder, digest, name)
+        if _digest(files[name]) != expected:
+            raise DamagedBundle(folder / digest / name, "its bytes are not those that were promoted")
+    return Bundle(digest, about, files)
+
+
+def _read(folder: Path, digest: str, name: str) -> bytes:
+    try:
+        return (folder / digest / name).read_bytes()
+    except FileNotFoundError:
+        raise DamagedBundle(folder / digest / name, "the file is not there") from None
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

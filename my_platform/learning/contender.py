@@ -1,0 +1,67 @@
+"""A model asset that may become champion: what a domain declares of it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from my_platform.learning.budgets import Budget, Load
+from my_platform.learning.gate import Policy
+
+
+@dataclass(frozen=True)
+class TestColumns:
+    """How the columns of test sets and predictions are named.
+
+    Attributes:
+        key: identifies a row in both.
+        time: when the row happened.
+        cluster: what hangs together, such as the card that paid.
+        label: whether it is what the model looks for.
+        score: its probability, in the predictions.
+        slices: columns of the test set whose values are looked at by themselves.
+        features: columns of the test set that a model scores, in order.
+    """
+
+    key: str
+    time: str
+    cluster: str
+    label: str
+    score: str = "score"
+    slices: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A weekly model asset and what it is judged by.
+
+    Attributes:
+        use: what it is for; one champion serves it, of whichever model asset.
+        model: the asset of the model: a table of files.
+        predictions, evaluation: the assets that say what it scored, and how well.
+        test_set: the asset of the test rows, which all models of one use share.
+        load: makes of its files a function that scores features.
+        looked_at: rows with the highest score that can be looked at each day; sets the operating threshold.
+    """
+
+    use: str
+    model: str
+    predictions: str
+    evaluation: str
+    test_set: str
+    columns: TestColumns
+    load: Load
+    budget: Budget
+    policy: Policy
+    looked_at: int
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """The assets that tell of it."""
+        return self.model, self.predictions, self.evaluation, self.test_set
+
+
+def recipe_of(code: Mapping[str, str]) -> str:
+    """What a model is made by, without the data: the code versions, parameters included, of it and its inputs."""
+    return hashlib.sha256(json.dumps(sorted(code.items())).encode()).hexdigest()[:16]

@@ -1,0 +1,148 @@
+"""The promotion ledger: who made which model champion, when, why, and on what figures. Only ever appended to.
+
+It is the truth about what serves: the champion is what its last line says. A change is compared with what its
+author had seen and appended under a lock that the kernel releases when its holder dies, so two promotions at
+once become one after the other, the second one knowing of the first.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from my_platform.storage.objects import locked
+
+Action = Literal["promote", "rollback"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that serves or has served.
+
+    Attributes:
+        model, week, version: asset, partition and data version.
+        recipe: what it is made by; see ``contender.recipe_of``.
+        bundle: the digest of the bundle that holds it.
+        number: its version in MLflow's registry; empty where it has none.
+    """
+
+    model: str
+    week: str
+    version: str
+    recipe: str
+    bundle: str
+    number: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the ledger.
+
+    Attributes:
+        at: when, ISO 8601 in UTC.
+        why: in words.
+        forced: whether a person overruled the gate.
+        gate: the verdict with its figures; empty for a rollback.
+        measured: what the model took, beside its budget.
+    """
+
+    at: str
+    who: str
+    action: Action
+    use: str
+    why: str
+    before: Served | None
+    after: Served
+    forced: bool = False
+    gate: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The line as it stands in the file."""
+        return asdict(self)
+
+    @classmethod
+    def of_json(cls, stored: Mapping[str, Any]) -> "Line":
+        """The line that ``as_json`` gave."""
+        before = Served(**stored["before"]) if stored["before"] else None
+        return cls(**{**stored, "before": before, "after": Served(**stored["after"])})
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Who serves a use: the champion on top of those before it, and how many lines say so."""
+
+    serving: Sequence[Served]
+    lines: int
+
+    @property
+    def champion(self) -> Served | None:
+        return self.serving[-1] if self.serving else None
+
+    @property
+    def previous(self) -> Served | None:
+        """What a rollback goes back to."""
+        return self.serving[-2] if len(self.serving) > 1 else None
+
+
+def now() -> str:
+    """The time of a line."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class PromotionLedger:
+    """The ledger in a file of JSON lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def uses(self) -> list[str]:
+        """What models were ever promoted for."""
+        return sorted({line.use for line in self._read()})
+
+    def lines(self, use: str) -> list[Line]:
+        """The lines of a use, the earliest first."""
+        return [line for line in self._read() if line.use == use]
+
+    def standing(self, use: str) -> Standing:
+        """Who serves a use now, and who did before."""
+        lines = self.lines(use)
+        serving: list[Served] = []
+        for line in lines:
+            if line.action == "rollback":
+                serving.pop()
+            else:
+                serving.append(line.after)
+        return Standing(serving, len(lines))
+
+    def append(self, line: Line, seen: Standing) -> bool:
+        """Write a line, unless another has come since its author looked; whether it was written."""
+        with locked(self.path.with_suffix(".lock")):
+            if self.standing(line.use).lines != seen.lines:
+                return False
+            self._end_torn_line()
+            with open(self.path, "ab") as file:
+                file.write(json.dumps(line.as_json(), sort_keys=True).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        return True
+
+    def _read(self) -> Iterator[Line]:
+        if not self.path.exists():
+            return
+        for text in self.path.read_bytes().splitlines(keepends=True):
+            # A line without its end is one that a dying machine did not finish: it never counted.
+            if text.endswith(b"\n") and text.strip():
+                yield Line.of_json(json.loads(text))
+
+    def _end_torn_line(self) -> None:
+        """Take off what a dying machine had begun to write; no other writer is there while the lock is held."""
+        if not self.path.exists():
+            return
+        data = self.path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            os.truncate(self.path, len(whole))

@@ -1,0 +1,98 @@
+"""Model cards in Markdown, made from what was recorded of a model and nothing else (Mitchell et al., 2019)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from my_platform.learning.budgets import Budget, Measured
+
+_TESTED = "## Tested on"
+_TAKES = "## Takes"
+
+
+def model_card(
+    name: str, week: str, about: Mapping[str, Any], facts: Mapping[str, Any], intended: str
+) -> str:
+    """The card of a fitted model.
+
+    Args:
+        about: the model's own `about.json`: train, parameters, seeds, features.
+        facts: digests and versions, by name.
+        intended: what it is for and what it is not for, a few sentences of the domain.
+    """
+    train = about["train"]
+    share = train["frauds"] / train["rows"]
+    return "\n".join(
+        [
+            f"# {name}, week {week}",
+            "",
+            intended,
+            "",
+            "## Trained on",
+            "",
+            f"{train['rows']:,} rows of {train['from']} to {train['to']}, {train['frauds']:,} of them frauds "
+            f"({share:.2%}), {len(about['features'])} features.",
+            "",
+            "## Made by",
+            "",
+            *_table(
+                {**about["parameters"], **{f"seed of {k}": v for k, v in about["seeds"].items()}, **facts}
+            ),
+            "",
+        ]
+    )
+
+
+def with_test(card: str, figures: Mapping[str, Any]) -> str:
+    """A card with the figures of its test week, as `metrics.json` holds them, in place of those it had."""
+    test, calibration = figures["test"], figures["calibration"]
+    rows = {name: _with_interval(found) for name, found in figures["intervals"].items()}
+    rows["expected ÷ found frauds"] = _with_interval(calibration)
+    threshold = figures["operating_threshold"]
+    rows[f"threshold for {threshold['cards_a_day']} cards a day"] = f"{threshold['score']:.4f}"
+    slices = [
+        f"| {part['slice']} = {part['value']} | {part['rows']:,} | {part['frauds']:,} | "
+        f"{_with_interval(part['average_precision']) if part['average_precision'] else '–'} |"
+        for part in figures["slices"]
+    ]
+    tested = [
+        f"{test['rows']:,} rows of {test['from']} to {test['to']}, {test['frauds']:,} of them frauds.",
+        "",
+        *_table(rows),
+        "",
+        "| slice | rows | frauds | average precision |",
+        "|---|---|---|---|",
+        *slices,
+    ]
+    return _with_section(card, _TESTED, tested)
+
+
+def with_budget(card: str, measured: Measured, budget: Budget) -> str:
+    """A card with what the model takes, beside its limits, in place of what it said of that."""
+    takes = [
+        "One row at a time on one thread, as measured when it was last judged.",
+        "",
+        "| | measured | limit |",
+        "|---|---|---|",
+        f"| p99 of one row | {measured.p99_ms:.2f} ms | {budget.p99_ms:g} ms |",
+        f"| rows a second | {measured.rows_per_s:,.0f} | at least {budget.rows_per_s:,.0f} |",
+        f"| files | {measured.file_bytes:,} bytes | {budget.file_bytes:,} bytes |",
+        f"| memory | {measured.memory_bytes:,} bytes | {budget.memory_bytes:,} bytes |",
+        f"| fitting | {measured.fit_s:,.1f} s | {budget.fit_s:,.0f} s |",
+    ]
+    return _with_section(card, _TAKES, takes)
+
+
+def _with_section(card: str, title: str, lines: list[str]) -> str:
+    """The card with a section of that title, in place of the one it has; a new one comes last."""
+    before, found, rest = card.partition(f"{title}\n")
+    _, further, after = rest.partition("\n## ") if found else ("", "", "")
+    section = "\n".join([title, "", *lines, ""])
+    return before.rstrip("\n") + "\n\n" + section + (f"{further}{after}" if further else "")
+
+
+def _table(rows: Mapping[str, Any]) -> list[str]:
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
+
+
+def _with_interval(found: Mapping[str, float]) -> str:
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"

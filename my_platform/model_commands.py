@@ -1,0 +1,277 @@
+"""The commands about models: who serves, who may, and what it all cost."""
+
+import getpass
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from my_platform.console import Json, complain, print_json, settings_of_call, show_table
+from my_platform.errors import PlatformError
+
+_ALIASES = "an alias (champion, challenger, previous), or an asset for its latest week, or ASSET@WEEK"
+Name = Annotated[str, typer.Argument(help=f"The model: {_ALIASES}.")]
+Reason = Annotated[str, typer.Option(help="Why; it is kept in the ledger.")]
+
+
+def add_model_commands(app: typer.Typer) -> None:
+    """Make the commands part of an application."""
+    for command in (models, promote, rollback, compare, reproduce, promotions, costs):
+        app.command()(command)
+
+
+def models(as_json: Json = False) -> None:
+    """The registered models, the latest first: who is champion, how good they are, what the gate said."""
+    from my_platform.operations import session
+
+    with session.opened(settings_of_call()) as opened:
+        found = opened.models.overview()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            f"{model['model']}@{model['week']}",
+            model["number"],
+            ", ".join(model["aliases"]),
+            *(
+                _figure(model["metrics"].get(name))
+                for name in ("average_precision", "auc_roc", "calibration")
+            ),
+            model["data_version"][:12],
+            model["gate"],
+        ]
+        for of_use in found["uses"].values()
+        for model in of_use["models"]
+    ]
+    header = ["model", "version", "alias", "average precision", "AUC ROC", "calibration", "digest", "gate"]
+    show_table(header, rows) if rows else typer.echo(
+        "no model is registered; run `my-platform refresh` first"
+    )
+    for use, of_use in found["uses"].items():
+        if of_use["other_code"]:
+            complain(f"the code has moved on since the champion of {use}: {', '.join(of_use['other_code'])}")
+
+
+def promote(
+    model: Name,
+    reason: Reason = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Overrule the gate, but for budget and checks; needs a reason.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a model the champion, if the gate lets it pass: exit code 1 where it does not."""
+    from my_platform.operations import session
+    from my_platform.operations.promotion import promote as promoted
+
+    if force and not reason.strip():
+        raise PlatformError("--force overrules the gate: say why with --reason")
+    with session.opened(settings_of_call()) as opened:
+        candidate = opened.models.current(opened.models.named(model))
+        done = promoted(opened.models, candidate, who=getpass.getuser(), why=reason, forced=force)
+    if as_json:
+        print_json(done.as_json())
+    else:
+        _show_promotion(done)
+    if not done.serves:
+        raise SystemExit(1)
+
+
+def rollback(
+    use: Annotated[str | None, typer.Argument(help="What the model is for; default: the only one.")] = None,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Make the former champion the champion again; its bundle is checked, and MLflow's aliases follow."""
+    started = time.perf_counter()
+    from my_platform.learning.registry import Registry
+    from my_platform.learning.tracking import Tracker
+
+    settings = settings_of_call()
+    registry = Registry(settings.registry, Tracker(settings.mlflow_folder))
+    known = registry.ledger.uses()
+    if use is None and len(known) == 1:
+        (use,) = known
+    if use not in known:
+        told = ", ".join(known) or "none, as no model was ever promoted"
+        raise PlatformError(f"say for which use of models to go back; there are {told}")
+    line = registry.roll_back(use, who=getpass.getuser(), why=reason)
+    assert line.before is not None
+    seconds = round(time.perf_counter() - started, 3)
+    if as_json:
+        print_json(
+            {
+                "use": use,
+                "champion": _told(line.after),
+                "before": _told(line.before),
+                "bundle": line.after.bundle,
+                "seconds": seconds,
+            }
+        )
+    else:
+        typer.echo(
+            f"{_told(line.after)} is champion of {use} again, {_told(line.before)} no more ({seconds} s)"
+        )
+    registry.set_aliases(use)
+
+
+def compare(
+    first: Name,
+    second: Name,
+    as_json: Json = False,
+) -> None:
+    """What the second model gains over the first on the weeks that both were tested on."""
+    from my_platform.operations import session
+    from my_platform.operations.comparison import compare as compared
+
+    with session.opened(settings_of_call()) as opened:
+        found = compared(opened.models, opened.models.named(first), opened.models.named(second))
+    print_json(found) if as_json else _show_comparison(found)
+
+
+def reproduce(
+    model: Name,
+    into: Annotated[
+        Path | None, typer.Option(help="An empty folder for the other home; default: one that is removed.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Build a model again on another home from the versions it was made from: exit code 1 where it differs."""
+    from my_platform.operations import session
+    from my_platform.operations.reproduction import reproduce as reproduced
+
+    settings = settings_of_call()
+    with session.opened(settings) as opened, tempfile.TemporaryDirectory(prefix="my_platform_") as folder:
+        home = into.expanduser().absolute() if into else Path(folder)
+        done = reproduced(opened.workspace, settings, opened.models.named(model), home)
+    found = done.as_json()
+    if as_json:
+        print_json({**found, "home": str(home) if into else None})
+    else:
+        rows = [
+            [name, versions["recorded"], versions["rebuilt"] or "none"]
+            for name, versions in found["made"].items()
+        ]
+        show_table(["asset", "recorded", "built again"], rows)
+        typer.echo(
+            f"{found['partitions_taken']:,} partitions as they were recorded (training set {done.training_set_digest}): "
+            + ("the same model" if done.same else "another model")
+        )
+    for problem in (*(f"the code of {name} has moved on" for name in done.other_code), *done.problems):
+        complain(problem)
+    if not done.same:
+        raise SystemExit(1)
+
+
+def promotions(as_json: Json = False) -> None:
+    """The promotion ledger: who made which model champion, when and why, the earliest first."""
+    from my_platform.learning.gate import figures_of
+    from my_platform.learning.ledger import PromotionLedger
+
+    ledger = PromotionLedger(settings_of_call().registry / "promotions.jsonl")
+    lines = [line for use in ledger.uses() for line in ledger.lines(use)]
+    if as_json:
+        print_json({"promotions": [line.as_json() for line in lines]})
+        return
+    rows = [
+        [line.at, line.use, line.action, _told(line.after), line.who, line.why, figures_of(line.gate)]
+        for line in lines
+    ]
+    header = ["at", "use", "", "champion", "by", "why", "figures"]
+    show_table(header, rows) if rows else typer.echo("no model was ever promoted")
+
+
+def costs(
+    by: Annotated[str, typer.Option(help="asset, week, run, or partition.")] = "asset",
+    as_json: Json = False,
+) -> None:
+    """What was spent on computing: processor seconds, seconds by the clock, peak memory, bytes."""
+    from typing import get_args
+
+    from my_platform.operations.costs import By
+    from my_platform.operations.costs import costs as summed
+    from my_platform.operations.home import open_workspace
+
+    kinds = get_args(By)
+    chosen = next((kind for kind in kinds if kind == by), None)
+    if chosen is None:
+        raise PlatformError(f"--by {by}: expected {', '.join(kinds)}")
+    workspace = open_workspace(settings_of_call())
+    raw = [asset.name for asset in workspace.project.assets.values() if asset.source is not None]
+    found = summed(workspace.lake.index.costs(), chosen, raw)
+    if as_json:
+        print_json(found)
+        return
+    if not found["costs"]:
+        typer.echo("nothing was computed")
+        return
+    rows = [[str(row[by]), *_spent(row)] for row in found["costs"]]
+    header = [by, "partitions", "again", "CPU s", "wall s", "peak memory MB", "MB read", "MB written"]
+    show_table(header, [*rows, ["in all", *_spent(found["total"])]])
+
+
+def _spent(row: dict[str, Any]) -> list[str]:
+    return [
+        f"{row['partitions']:,}",
+        f"{row['recomputed'] or ''}",
+        f"{row['cpu_seconds']:,.2f}",
+        f"{row['wall_seconds']:,.2f}",
+        *(f"{row[name] / 1e6:,.1f}" for name in ("peak_memory_bytes", "bytes_read", "bytes_written")),
+    ]
+
+
+def _told(served: Any) -> str:
+    return f"{served.model}@{served.week}"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _show_promotion(done: Any) -> None:
+    named = f"{done.candidate.model}@{done.candidate.week}"
+    if done.judged is None:
+        typer.echo(f"{named} is champion of {done.candidate.use} already")
+        return
+    show_table(
+        ["rule", "", "what was found"],
+        [
+            [reason.rule, "kept" if reason.kept else "broken", reason.said]
+            for reason in done.judged.verdict.reasons
+        ],
+    )
+    if done.line is None:
+        complain(f"{named} is not promoted: {'; '.join(done.judged.verdict.against)}")
+    else:
+        overruled = ", the gate overruled" if done.line.forced else ""
+        typer.echo(f"{named} is champion of {done.candidate.use} now{overruled}")
+
+
+def _show_comparison(found: dict[str, Any]) -> None:
+    first, second = (f"{found[side]['model']}@{found[side]['week']}" for side in ("first", "second"))
+    rows = [
+        [
+            week["week"],
+            f"{week['rows']:,}",
+            f"{week['frauds']:,}",
+            _figure(week["first"]),
+            _figure(week["second"]),
+        ]
+        for week in found["weeks"]
+    ]
+    show_table(["week tested", "rows", "frauds", f"AP {first}", f"AP {second}"], rows)
+    if found["same_recipe"]:
+        typer.echo("both are of one recipe, so their weekly tests are the same")
+    gain = found["gain"]
+    if gain is None:
+        typer.echo("no week was tested by both")
+        return
+    typer.echo(
+        f"average precision of {second} over {first}: {gain['value']:+.4f} "
+        f"(95 %: {gain['low']:+.4f} to {gain['high']:+.4f})"
+    )
+    parts = [[part["name"], f"{part['positives']:,}", f"{part['gain']:+.4f}"] for part in found["slices"]]
+    show_table(["slice", "frauds", "gain"], parts)

@@ -1,0 +1,150 @@
+"""Judging a candidate: from its weekly tests, its files and its checks to the gate's verdict."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import polars as pl
+
+from my_platform.errors import DamagedObject
+from my_platform.incremental.declare import Grain
+from my_platform.learning import evidence
+from my_platform.learning.budgets import Measured, measure, over_budget
+from my_platform.learning.contender import Contender
+from my_platform.learning.decisions import operating_threshold
+from my_platform.learning.gate import Case, Kind, Verdict, judge
+from my_platform.learning.ledger import Served
+from my_platform.learning.registry import Candidate
+from my_platform.operations.weekly_tests import Tests, WeeklyTests
+from my_platform.storage.lake import Lake
+
+_ROWS_SCORED_ONE_BY_ONE = 200
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Who serves, and the tests of its recipe."""
+
+    served: Served
+    predictions: str
+    tests: Tests
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict and what it rests on.
+
+    Attributes:
+        tests: the weekly tests that were looked at.
+        threshold: the operating threshold, as the median over them; None where there are none.
+        files: of the model, as they were measured.
+    """
+
+    verdict: Verdict
+    tests: Tests
+    threshold: float | None
+    measured: Measured | None
+    files: Mapping[str, bytes]
+
+
+def judge_candidate(
+    weekly: WeeklyTests, contender: Contender, candidate: Candidate, rival: Rival | None
+) -> Judged:
+    """The gate's verdict on a candidate; what cannot be read of it speaks against it."""
+    policy, failed = contender.policy, []
+    all_own = weekly.of_recipe(contender, candidate.week)
+    own = {week: all_own[week] for week in sorted(all_own)[-policy.weeks :]}
+    both = sorted(all_own.keys() & rival.tests.keys())[-policy.weeks :] if rival else []
+    tested: list[pl.DataFrame] = []
+    paired: list[pl.DataFrame] = []
+    files: Mapping[str, bytes] = {}
+    measured, over = None, []
+    try:
+        tested = [weekly.rows(contender, week, version) for week, version in own.items()]
+        if rival is not None:
+            paired = [
+                weekly.paired(contender, week, all_own[week], rival.predictions, rival.tests[week])
+                for week in both
+            ]
+        files = _files(weekly.lake, candidate)
+        if own:
+            rows = weekly.features(contender, max(own), _ROWS_SCORED_ONE_BY_ONE)
+            measured = measure(files, contender.load, rows, _fit_s(weekly.lake, candidate))
+            over = over_budget(measured, contender.budget)
+    except DamagedObject as error:
+        failed.append(str(error))
+    unsound, warned = _failed_checks(weekly, contender, candidate, own)
+    expected, observed = evidence.expected_and_observed(tested)
+    case = Case(
+        kind=_kind(candidate, rival, paired),
+        weeks=list(own),
+        expected=expected,
+        observed=observed,
+        compared=both,
+        gain=evidence.gain(paired, policy),
+        slices=evidence.slice_gains(paired, contender.columns.slices),
+        over_budget=over,
+        failed_checks=[*failed, *unsound],
+        warnings=warned,
+    )
+    thresholds = [operating_threshold(rows, contender.looked_at) for rows in tested]
+    threshold = median(thresholds) if thresholds else None
+    return Judged(judge(case, policy), own, threshold, measured, files)
+
+
+def _kind(candidate: Candidate, rival: Rival | None, paired: Sequence[pl.DataFrame]) -> Kind:
+    """A change of code that moves no score is no new recipe."""
+    if rival is None:
+        return "first"
+    same = candidate.model == rival.served.model and bool(paired) and evidence.scores_alike(paired)
+    return "refit" if candidate.recipe == rival.served.recipe or same else "new recipe"
+
+
+def _files(lake: Lake, candidate: Candidate) -> dict[str, bytes]:
+    table = lake.read(candidate.model, candidate.week, candidate.version)
+    return dict(table.select("name", "content").rows())
+
+
+def _fit_s(lake: Lake, candidate: Candidate) -> float:
+    record = lake.record(candidate.model, candidate.week, candidate.version) or {}
+    return float(record.get("seconds", 0.0))
+
+
+def _failed_checks(
+    weekly: WeeklyTests, contender: Contender, candidate: Candidate, tests: Tests
+) -> tuple[list[str], list[str]]:
+    """What does not speak for the data behind a candidate, in words: failed checks, and those that only warn.
+
+    They are those of the model and of the models that were tested, of what they were fitted on, and of the tests.
+    """
+    record = weekly.lake.record(candidate.model, candidate.week, candidate.version)
+    if record is None:
+        return [f"no whole object holds {candidate.model} {candidate.week} {candidate.version[:12]}"], []
+    tested = [(contender.predictions, week, version) for week, version in tests.items()]
+    values = [(candidate.model, candidate.week, candidate.version), *tested]
+    failed: list[str] = []
+    warned: list[str] = []
+    for asset, partition, version in dict.fromkeys(
+        each for value in values for each in (value, *_weekly_inputs(weekly, *value))
+    ):
+        declared = weekly.project.assets.get(asset)
+        severity = {check.name: check.severity for check in declared.own_checks} if declared else {}
+        for result in (weekly.lake.record(asset, partition, version) or {}).get("checks", ()):
+            if not result["passed"]:
+                grave = (result.get("severity") or severity.get(result["check"], "error")) == "error"
+                said = result.get("description") or "not passed"
+                (failed if grave else warned).append(f"{asset} {partition}: check {result['check']}: {said}")
+    return failed, warned
+
+
+def _weekly_inputs(
+    weekly: WeeklyTests, asset: str, partition: str, version: str
+) -> list[tuple[str, str, str]]:
+    """What a weekly value was made from that is weekly too, with what that was made from."""
+    found = []
+    inputs = (weekly.lake.record(asset, partition, version) or {}).get("inputs", {})
+    for name, versions in inputs.items():
+        if name in weekly.project.assets and weekly.project.assets[name].grain is Grain.WEEK:
+            for key, of_input in versions.items():
+                found += [(name, key, of_input), *_weekly_inputs(weekly, name, key, of_input)]
+    return found
