@@ -265,7 +265,9 @@ def test_no_pickle_lies_under_the_home(built: Built) -> None:
 
 
 def test_each_judged_week_has_a_report_and_its_figures(built: Built) -> None:
-    reports = {path.stem: path for path in (built.home / "reports" / "fraud").glob("*.html")}
+    reports = {
+        path.stem: path for path in (built.home / "reports" / "fraud" / "fraud_lightgbm").glob("*.html")
+    }
     assert sorted(reports) == sorted(built.versions["evaluation"])
     for week, path in reports.items():
         assert path.read_bytes() == file_in(built.table("evaluation", week), "report.html")

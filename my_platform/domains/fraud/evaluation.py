@@ -155,7 +155,7 @@ def test_set_asset(features: Mapping[str, Column]) -> Asset:
         "test_set",
         reads={
             "transactions": Read(
-                "validated/transactions", -14, 6, "wait", 14, ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID")
+                "validated/transactions", -14, 6, "wait", 21, ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID")
             ),
             "spending": Read("customer_spending", 0, 6, "wait", 7),
             "risk": Read("terminal_risk", 0, 6, "wait", 7),
