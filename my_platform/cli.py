@@ -410,6 +410,7 @@ def demo(
     typer.echo("")
     typer.echo("Where to look:")
     typer.echo(f"  the last evaluation report  {reports[-1]}")
+    typer.echo("  who serves, and why         my-platform models, my-platform promotions")
     typer.echo(f"  all computed tables         {settings.lake}")
     typer.echo(f"  model runs (MLflow)         {settings.mlflow_folder / 'mlflow.db'}")
     typer.echo(f"  the asset graph             make ui, then http://127.0.0.1:{settings.port}")

@@ -26,7 +26,7 @@ SHORTEST_WINDOW_DAYS = 7
 SLICES = ("AMOUNT_FROM", "NEW_CARD", "NEW_TERMINAL")
 EARLIER_WEEKS = 4
 _AMOUNT_BANDS = (0, 25, 50, 100, 220)
-_ROWS_FOR_ATTRIBUTION = 2_000
+_ROWS_FOR_ATTRIBUTION = 500
 Attribute = Callable[[pl.DataFrame, pl.DataFrame], Attribution]
 _WEEK: dict[str, Any] = {"grain": Grain.WEEK, "owners": ("team:fraud-models",), "group": "evaluation"}
 
