@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from my_platform.domains.fraud import contracts, parameters
 from my_platform.domains.fraud.evaluation import SLICES
@@ -9,9 +10,11 @@ from my_platform.domains.fraud.features import FEATURES, customer_spending, term
 from my_platform.domains.fraud.labels import labelled_transactions
 from my_platform.domains.fraud.models import load_model, weekly_assets
 from my_platform.domains.fraud.publishing import USE, model_publisher, report_publisher
+from my_platform.domains.fraud.tabm import load_net, tabm_assets
 from my_platform.features.assets import feature_asset
 from my_platform.incremental.declare import Asset, Grain
 from my_platform.learning.contender import Contender, TestColumns
+from my_platform.learning.nets.compute import device_kind
 from my_platform.learning.registry import Registry
 from my_platform.learning.tracking import Tracker
 from my_platform.marts.assets import mart_assets
@@ -86,10 +89,26 @@ def assets(settings: Settings) -> list[Asset]:
             publish_model=model_publisher(registry),
             publish_report=report_publisher(settings.reports, registry),
         ),
+        *_nets(settings, registry),
     ]
 
 
-def contenders(_settings: Settings) -> list[Contender]:
+def _nets(settings: Settings, registry: Registry) -> list[Asset]:
+    """The net beside LightGBM, where the settings ask for it."""
+    if settings.nets == "off":
+        return []
+    return tabm_assets(
+        recipe=parameters.TABM_RECIPES[settings.nets],
+        window_days=settings.training_window_days or parameters.TRAINING_WINDOW_DAYS,
+        device=device_kind(settings.device),
+        devices=settings.cuda_devices,
+        checkpoints=settings.checkpoints,
+        publish_model=model_publisher(registry),
+        publish_report=report_publisher(settings.reports, registry),
+    )
+
+
+def contenders(settings: Settings) -> list[Contender]:
     """The models that may serve, and what is asked of them."""
     columns = TestColumns(
         key="TRANSACTION_ID",
@@ -99,20 +118,35 @@ def contenders(_settings: Settings) -> list[Contender]:
         slices=SLICES,
         features=FEATURES,
     )
-    return [
+    shared: dict[str, Any] = {
+        "use": USE,
+        "test_set": "test_set",
+        "columns": columns,
+        "policy": parameters.POLICY,
+        "looked_at": parameters.CARDS_A_DAY,
+    }
+    found = [
         Contender(
-            use=USE,
             model="fraud_lightgbm",
             predictions="predictions",
             evaluation="evaluation",
-            test_set="test_set",
-            columns=columns,
             load=load_model,
             budget=parameters.LIGHTGBM_BUDGET,
-            policy=parameters.POLICY,
-            looked_at=parameters.CARDS_A_DAY,
+            **shared,
         )
     ]
+    if settings.nets != "off":
+        found.append(
+            Contender(
+                model="fraud_tabm",
+                predictions="tabm_predictions",
+                evaluation="tabm_evaluation",
+                load=load_net,
+                budget=parameters.TABM_BUDGET,
+                **shared,
+            )
+        )
+    return found
 
 
 _TABLES: tuple[tuple[str, Contract, Grain], ...] = (

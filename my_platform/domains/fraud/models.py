@@ -147,25 +147,13 @@ def fraud_lightgbm(
         parameters["seed"],
         threads,
     )
-    times = rows["TX_DATETIME"].dt.date()
-    holes = days_without_rows(rows["TX_DATETIME"], date.fromisoformat(partition), parameters["window_days"])
     about = {
-        "features": list(FEATURES),
         "lightgbm": parameters["lightgbm"],
         "rounds": parameters["rounds"],
         "seed": parameters["seed"],
         "parameters": {**parameters["lightgbm"], "rounds": parameters["rounds"]},
         "seeds": {"lightgbm": parameters["seed"]},
-        "window_days": parameters["window_days"],
-        "training_set": inputs["training_set"][partition],
-        "train": {
-            "from": str(times.min()),
-            "to": str(times.max()),
-            "rows": rows.height,
-            "frauds": int(rows["IS_FRAUD"].sum()),
-            **({"days_without_rows": holes} if holes else {}),
-        },
-        "replayed_rows": replay.collect()["rows"].item(),
+        **fitted_on(rows, replay, partition, parameters["window_days"], inputs),
     }
     return Produced(
         files_table({"model.txt": model, "about.json": json.dumps(about, sort_keys=True, indent=1)}),
@@ -176,6 +164,31 @@ def fraud_lightgbm(
             "model_bytes": len(model),
         },
     )
+
+
+def fitted_on(
+    rows: pl.DataFrame,
+    replay: pl.LazyFrame,
+    partition: str,
+    window_days: int,
+    inputs: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a model says of the rows that it was fitted on."""
+    times = rows["TX_DATETIME"].dt.date()
+    holes = days_without_rows(rows["TX_DATETIME"], date.fromisoformat(partition), window_days)
+    return {
+        "features": list(FEATURES),
+        "window_days": window_days,
+        "training_set": inputs["training_set"][partition],
+        "train": {
+            "from": str(times.min()),
+            "to": str(times.max()),
+            "rows": rows.height,
+            "frauds": int(rows["IS_FRAUD"].sum()),
+            **({"days_without_rows": holes} if holes else {}),
+        },
+        "replayed_rows": replay.collect()["rows"].item(),
+    }
 
 
 def load_model(files: Mapping[str, bytes]) -> Callable[[pl.DataFrame], NDArray[np.float64]]:
@@ -193,6 +206,23 @@ def predictions(
 ) -> Produced:
     """The probability of fraud of every transaction of the week that the model serves."""
     text = file_in(model.collect(), "model.txt").decode()
+    return scores_of_week(
+        lambda features: predict_lightgbm(text, features, num_threads=threads),
+        training_set,
+        transactions,
+        spending,
+        risk,
+    )
+
+
+def scores_of_week(
+    score: Callable[[pl.DataFrame], NDArray[np.float64]],
+    training_set: pl.LazyFrame,
+    transactions: pl.LazyFrame,
+    spending: pl.LazyFrame,
+    risk: pl.LazyFrame,
+) -> Produced:
+    """The scores of a week's transactions by a function of their features, guarded."""
     of_week = transactions.select("TRANSACTION_ID", "CUSTOMER_ID").collect()
     rows = (
         of_week.lazy()
@@ -201,10 +231,10 @@ def predictions(
         .sort("TX_DATETIME", "TRANSACTION_ID")
         .collect()
     )
-    scores = predict_lightgbm(text, rows.select(FEATURES), num_threads=threads)
+    scores = score(rows.select(FEATURES))
     found = rows.select("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID").with_columns(score=pl.Series(scores))
-    fitted_on = training_set.select("TRANSACTION_ID").collect().to_series()
-    checks = judge_scores(found, fitted_on, of_week.height, key="TRANSACTION_ID", score="score")
+    known = training_set.select("TRANSACTION_ID").collect().to_series()
+    checks = judge_scores(found, known, of_week.height, key="TRANSACTION_ID", score="score")
     return Produced(found, checks=checks)
 
 
@@ -280,10 +310,24 @@ def weekly_assets(
         publish=publish_model,
         **week,
     )(fraud_lightgbm)
-    scores = table(
-        "predictions",
+    scores = predictions_asset("predictions", model.name, kinds=("lightgbm",), runtime={"threads": threads})(
+        predictions
+    )
+    tested = test_set_asset(features)
+    figures = evaluation_asset(
+        "evaluation", model.name, scores.name, attribute=lightgbm_attribution, publish=publish_report
+    )
+    return [training, replayed, model, scores, tested, figures]
+
+
+def predictions_asset(
+    name: str, model: str, *, kinds: tuple[str, ...], runtime: Mapping[str, Any]
+) -> Callable[[Callable[..., Produced]], Asset]:
+    """Declares the weekly scores of a model."""
+    return table(
+        name,
         reads={
-            "model": same("fraud_lightgbm"),
+            "model": same(model),
             "training_set": same("training_set", columns=["TRANSACTION_ID"]),
             "transactions": Read(
                 "validated/transactions", 0, 6, "wait", 7, ("TRANSACTION_ID", "CUSTOMER_ID")
@@ -291,9 +335,9 @@ def weekly_assets(
             "spending": Read("customer_spending", 0, 6, "wait", 7),
             "risk": Read("terminal_risk", 0, 6, "wait", 7),
         },
-        runtime={"threads": threads},
+        runtime=runtime,
         group="evaluation",
-        kinds=("lightgbm",),
+        kinds=kinds,
         columns={
             "TRANSACTION_ID": Column(pl.Int64(), "the transaction"),
             "TX_DATETIME": Column(pl.Datetime("us"), "when it happened, UTC"),
@@ -305,12 +349,8 @@ def weekly_assets(
             "TRANSACTION_ID": (("validated/transactions", "TRANSACTION_ID"),),
             "TX_DATETIME": (("customer_spending", "TX_DATETIME"),),
             "CUSTOMER_ID": (("validated/transactions", "CUSTOMER_ID"),),
-            "score": (("fraud_lightgbm", "content"), *OF_FEATURES.values()),
+            "score": ((model, "content"), *OF_FEATURES.values()),
         },
-        **week,
-    )(predictions)
-    tested = test_set_asset(features)
-    figures = evaluation_asset(
-        "evaluation", model.name, scores.name, attribute=lightgbm_attribution, publish=publish_report
+        grain=Grain.WEEK,
+        owners=("team:fraud-models",),
     )
-    return [training, replayed, model, scores, tested, figures]

@@ -1,0 +1,77 @@
+"""The net beside LightGBM: declared where it is asked for, of the same shape, and judged on the same rows."""
+
+from collections.abc import Iterator
+
+import polars as pl
+import pytest
+
+from assets_tests.homes import day, folder_in_memory, land, small
+from my_platform.domains.fraud import assets, contenders, parameters
+from my_platform.domains.fraud.features import FEATURES
+from my_platform.domains.fraud.tabm import load_net
+from my_platform.operations.session import Session, opened
+
+NETS = ["fraud_tabm", "tabm_predictions", "tabm_evaluation"]
+WEEK = day(14)
+TINY = {
+    "architecture": {"members": 4, "embedding": 2, "width": 16, "blocks": 1, "dropout": 0.0},
+    "training": {"epochs": 5, "batch_rows": 64, "parts": 1, "keep": 4},
+    "seed": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with folder_in_memory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setitem(parameters.TABM_RECIPES, "budget", TINY)
+        land(folder / "home" / "landing", 28, customers=400, terminals=600)
+        with opened(small(folder / "home", nets="budget", device="cpu", training_window_days=7)) as found:
+            found.refresh()
+            yield found
+
+
+def test_without_being_asked_for_there_is_none(session: Session) -> None:
+    off = session.settings.model_copy(update={"nets": "off"})
+    assert not {asset.name for asset in assets(off)} & set(NETS)
+    assert [contender.model for contender in contenders(off)] == ["fraud_lightgbm"]
+
+
+def test_its_weeks_are_those_of_the_other_model_and_are_fresh(session: Session) -> None:
+    versions = session.versions()
+    assert {name: list(versions[name]) for name in NETS} == {
+        "fraud_tabm": list(versions["fraud_lightgbm"]),
+        "tabm_predictions": list(versions["predictions"]),
+        "tabm_evaluation": list(versions["evaluation"]),
+    }
+    assert session.refresh().as_json()["runs"] == 0
+
+
+def test_both_models_are_judged_on_the_same_rows(session: Session) -> None:
+    scored = [_read(session, name) for name in ("predictions", "tabm_predictions")]
+    assert scored[0].height > 0
+    assert scored[0].drop("score").equals(scored[1].drop("score"))
+
+
+def test_its_files_alone_give_its_scores_again(session: Session) -> None:
+    files = dict(_read(session, "fraud_tabm").select("name", "content").rows())
+    assert set(files) == {"about.json", "net.json", "weights.safetensors"}
+    tested = _read(session, "test_set")
+    scores = tested.select("TRANSACTION_ID").with_columns(
+        found=pl.Series(load_net(files)(tested.select(FEATURES)))
+    )
+    both = scores.join(_read(session, "tabm_predictions"), on="TRANSACTION_ID")
+    assert both.height == tested.height
+    assert both.select((pl.col("found") - pl.col("score")).abs().max()).item() <= 1e-6
+
+
+def test_another_recipe_makes_the_net_and_what_reads_it_stale_and_nothing_else(session: Session) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(parameters.TABM_RECIPES, "budget", {**TINY, "seed": 2})
+        with opened(session.settings) as other:
+            assert set(other.refresh().as_json()["computed"]) == set(NETS)
+    assert set(session.refresh().as_json()["reused"]) == set(NETS)
+
+
+def _read(session: Session, asset: str) -> pl.DataFrame:
+    version = session.versions()[asset][WEEK]
+    return session.workspace.lake.read(asset, WEEK, version)
