@@ -7,60 +7,33 @@ the run finds it. It yields an output only where another node of the same run wa
 that output on all partitions of the run with one data version, so the partitions are logged again after it.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from my_platform.errors import PlatformError
-from my_platform.incremental.declare import DECIDED, LANDED, Asset, Grain, Read, ordinal, week_start
+from my_platform.incremental.declare import Asset, Grain, ordinal
 from my_platform.learning.registry import Registry
 from my_platform.operations.analysts import keep_current
-from my_platform.operations.check_results import settle, tell_again, to_settle
+from my_platform.operations.check_results import follow, settle, tell_again, to_settle
 from my_platform.operations.execution import Execution
 from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, Step, asset_key, wrong_instance
-from my_platform.operations.lineage import described, lineage_metadata
 from my_platform.operations.models import Models
 from my_platform.operations.orphans import tag_process
 from my_platform.operations.outcome import Outcome, Request
 from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.promotion import put_forward
+from my_platform.operations.quality_report import show_quality
 from my_platform.operations.refresh import plan_as_it_is
+from my_platform.operations.specs import Span, asset_spec, check_specs, partitions_of, widest_reads
 
-_WEDNESDAY = 3
 _BACKFILL_TAG = "dagster/backfill"
 _RANK = {Grain.ONCE: 0, Grain.DAY: 1, Grain.WEEK: 2}
 _NODE = {Grain.ONCE: "unpartitioned", Grain.DAY: "daily", Grain.WEEK: "weekly"}
-
-
-@dataclass(frozen=True)
-class Span:
-    """First day of the data, and the last one of a closed data set."""
-
-    first: date
-    last: date | None
-
-
-def partitions_of(grain: Grain, span: Span) -> dg.PartitionsDefinition | None:
-    """Days from the first one; weeks from the first Wednesday on, each from its first day."""
-    if grain is Grain.ONCE:
-        return None
-    if grain is Grain.DAY:
-        if span.last is None:
-            return dg.DailyPartitionsDefinition(span.first.isoformat())
-        return dg.DailyPartitionsDefinition(
-            span.first.isoformat(), end_date=(span.last + timedelta(days=1)).isoformat()
-        )
-    if span.last is None:
-        return dg.WeeklyPartitionsDefinition(span.first.isoformat(), day_offset=_WEDNESDAY, end_offset=1)
-    end = week_start(span.last + timedelta(days=1)) + timedelta(days=7)
-    return dg.WeeklyPartitionsDefinition(
-        span.first.isoformat(), day_offset=_WEDNESDAY, end_date=end.isoformat()
-    )
 
 
 @dataclass(frozen=True)
@@ -72,12 +45,14 @@ class Place:
         dagster_home: the only instance that runs may be on; None for any.
         analysts_database: the database that is kept current; None for none.
         registry: of the models, whose challengers are named after a run; None for none.
+        reports: the folder of reports; None for none.
     """
 
     lock: Path
     dagster_home: Path | None = None
     analysts_database: Path | None = None
     registry: Registry | None = None
+    reports: Path | None = None
 
 
 def build_assets(workspace: Workspace, span: Span, place: Place) -> list[dg.AssetsDefinition]:
@@ -121,12 +96,12 @@ def _node(
 ) -> dg.AssetsDefinition:
     project = workspace.project
     partitions = partitions_of(grain, span)
-    spans = _spans(project, names)
+    spans = widest_reads(project, names)
 
     @dg.multi_asset(
         name=name,
-        specs=[_spec(project, project.assets[n], partitions, spans) for n in names],
-        check_specs=_check_specs(project, names, partitions),
+        specs=[asset_spec(project, project.assets[n], partitions, spans, span) for n in names],
+        check_specs=check_specs(project, names, partitions),
         can_subset=True,
         partitions_def=partitions,
         pool=project.assets[names[0]].pool,
@@ -142,14 +117,10 @@ def _node(
 def _execute(
     context: dg.AssetExecutionContext, workspace: Workspace, grain: Grain, place: Place
 ) -> Iterator["dg.MaterializeResult[Any]"]:
+    project, keys = workspace.project, _keys(context, grain)
     names = frozenset(key.to_user_string() for key in context.selected_asset_keys)
-    checked = {
-        asset.name
-        for asset in workspace.project.assets.values()
-        for check in asset.own_checks
-        if dg.AssetCheckKey(asset_key(check.about or asset.name), check.name)
-        in context.selected_asset_check_keys
-    }
+    checked = _answering(context, project) - names
+    along = _on_the_way(project, names, checked)
     events: list[dg.AssetMaterialization] = []
 
     def record(event: dg.AssetMaterialization | dg.AssetObservation) -> None:
@@ -158,18 +129,41 @@ def _execute(
             events.append(event)
 
     heads = open_for_run(context.op_execution_context, workspace, place, record)
-    tell_again(workspace, heads, sorted(checked - names), _keys(context, grain))
-    asked = _asked(context, workspace.project, names, grain)
+    tell_again(workspace, heads, sorted(checked - along), keys)
+    asked = _asked(context, project, names, along, keys)
     outcome = Execution(workspace, heads, asked, log=context.log.info).run()
     serve_analysts(context.op_execution_context, workspace, heads, place)
     name_champion(context.op_execution_context, workspace, heads, place, outcome)
     # What waits in these has an event that says so, and does not keep the backfill from going on.
-    for name in asked.awaited:
+    for name in asked.awaited | along:
         outcome.waiting.pop(name, None)
+    planned = cache(lambda: plan_as_it_is(workspace, heads))
+    follow(workspace, heads, outcome, lambda: planned().entries)
+    show_quality(workspace, heads, place.reports, outcome, planned)
     fail_on_problems(outcome, waiting=True)
-    several = len(_keys(context, grain)) > 1
-    yield from _outputs(context, workspace.project, names, events, heads, several=several)
-    settle(workspace, heads, to_settle(workspace, lambda: plan_as_it_is(workspace, heads).entries))
+    yield from _outputs(context, project, names, events, heads, several=len(keys) > 1)
+    settle(workspace, heads, to_settle(workspace, lambda: planned().entries))
+
+
+def _answering(context: dg.AssetExecutionContext, project: Project) -> frozenset[str]:
+    """The assets that answer the checks that a run selects."""
+    return frozenset(
+        asset.name
+        for asset in project.assets.values()
+        for check in asset.own_checks
+        if dg.AssetCheckKey(asset_key(check.about or asset.name), check.name)
+        in context.selected_asset_check_keys
+    )
+
+
+def _on_the_way(project: Project, names: frozenset[str], checked: frozenset[str]) -> frozenset[str]:
+    """Assets that are computed along with those of a run, as their checks are answered by them or made of them."""
+    found = set()
+    for name in checked:
+        made_of = project.ancestors([name])
+        for judged in {check.about for check in project.assets[name].own_checks} & names:
+            found |= {other for other in made_of if judged in project.ancestors([other])}
+    return frozenset(found - names)
 
 
 def open_for_run(
@@ -260,14 +254,21 @@ def fail_on_problems(outcome: Outcome, *, waiting: bool) -> None:
 
 
 def _asked(
-    context: dg.AssetExecutionContext, project: Project, names: frozenset[str], grain: Grain
+    context: dg.AssetExecutionContext,
+    project: Project,
+    names: frozenset[str],
+    along: frozenset[str],
+    keys: Sequence[str],
 ) -> Request:
-    """What a run from the UI, a backfill or a sensor asks for: its assets at its partitions."""
-    keys = _keys(context, grain)
+    """What a run from the UI, a backfill or a sensor asks for: its assets at its partitions.
+
+    Args:
+        along: assets that are brought up to date with them, without an event where they are fresh.
+    """
     numbers = frozenset(ordinal(key) for key in keys)
     return Request(
-        names,
-        lambda node, key: node.name in names and key in numbers,
+        names | along,
+        lambda node, key: node.name in names | along and key in numbers,
         dict.fromkeys(names, keys),
         _awaited(context, project, names),
         context.run.run_id,
@@ -298,103 +299,3 @@ def _problems(outcome: Outcome, *, waiting: bool) -> list[str]:
                     for partition, reason in by_partition.items()
                 ]
     return found
-
-
-def _spec(
-    project: Project,
-    asset: Asset,
-    partitions: dg.PartitionsDefinition | None,
-    spans: Mapping[str, tuple[int, int]],
-) -> dg.AssetSpec:
-    columns = [
-        dg.TableColumn(name, str(column.type), described(project, asset, name))
-        for name, column in asset.columns.items()
-    ]
-    metadata: dict[str, Any] = {**asset.shown, **lineage_metadata(project, asset)}
-    if columns:
-        metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
-    for name, read in asset.reads.items():
-        metadata[f"reads {name}"] = _in_words(read, project)
-    return dg.AssetSpec(
-        asset_key(asset.name),
-        deps=_deps(project, asset, spans),
-        description=asset.description,
-        group_name=asset.group,
-        owners=list(asset.owners),
-        kinds=set(asset.kinds),
-        tags=dict(asset.tags),
-        code_version=project.code_versions[asset.name],
-        partitions_def=partitions,
-        metadata=metadata,
-        skippable=True,
-    )
-
-
-def _check_specs(
-    project: Project, names: Sequence[str], partitions: dg.PartitionsDefinition | None
-) -> list[dg.AssetCheckSpec]:
-    """The checks of the named assets, whichever assets answer them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        return [
-            dg.AssetCheckSpec(
-                check.name,
-                asset=asset_key(check.about or asset.name),
-                description=check.description or None,
-                metadata={"severity": check.severity, **check.metadata},
-                partitions_def=partitions,
-            )
-            for asset in project.assets.values()
-            for check in asset.own_checks
-            if (check.about or asset.name) in names
-        ]
-
-
-def _spans(project: Project, names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """The widest window over each input: Dagster takes one mapping for an input of a multi-asset."""
-    spans: dict[str, tuple[int, int]] = {}
-    for name in names:
-        for read in project.assets[name].reads.values():
-            first, last = spans.get(read.asset, (read.first, read.last))
-            spans[read.asset] = (min(first, read.first), max(last, read.last))
-    return spans
-
-
-def _deps(project: Project, asset: Asset, spans: Mapping[str, tuple[int, int]]) -> list[dg.AssetDep]:
-    parents = sorted({read.asset for read in asset.reads.values() if not read.asset.startswith(LANDED)})
-    return [
-        dg.AssetDep(
-            asset_key(name),
-            partition_mapping=_mapping(project.assets[name].grain, asset.grain, *spans[name]),
-        )
-        for name in parents
-    ]
-
-
-def _mapping(parent: Grain, child: Grain, first: int, last: int) -> dg.PartitionMapping | None:
-    """Dagster's edge, widened to whole weeks for weekly assets; the planner holds the exact reads."""
-    if Grain.ONCE in (parent, child):
-        return None
-    unit = 7 if child is Grain.WEEK else 1
-    width = 7 if parent is Grain.WEEK else 1
-    start, end = first // unit, -((unit - width - last) // unit)
-    if parent is child and (start, end) == (0, 0):
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.TimeWindowPartitionMapping(
-            start_offset=start, end_offset=end, allow_nonexistent_upstream_partitions=True
-        )
-
-
-def _in_words(read: Read, project: Project) -> str:
-    if read.asset.startswith(DECIDED):
-        return "rows that people let in after all"
-    if read.asset.startswith(LANDED):
-        return f"landed files of {read.asset.removeprefix(LANDED)}"
-    if project.assets[read.asset].grain is Grain.ONCE:
-        return f"{read.asset}, whole"
-    gaps = {"wait": "waits for gaps", "pass": "passes over gaps", "optional": "where there are any"}[
-        read.gaps
-    ]
-    return f"{read.asset}, days {read.first:+d} to {read.last:+d}, {gaps}"

@@ -14,9 +14,10 @@ from my_platform.incremental.declare import Asset, Grain, day_key
 from my_platform.learning.contender import Contender
 from my_platform.learning.registry import Registry
 from my_platform.learning.tracking import Tracker
-from my_platform.operations.assets import Place, Span
+from my_platform.operations.assets import Place
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.platform import Project, Workspace
+from my_platform.operations.specs import Span
 from my_platform.settings import CHECKOUT, Settings
 from my_platform.storage.calendar import read_calendar
 from my_platform.storage.lake import Lake
@@ -147,7 +148,11 @@ def commit_lock(settings: Settings) -> Path:
 def place_of(settings: Settings) -> Place:
     """Where runs on a home may happen."""
     return Place(
-        commit_lock(settings), settings.dagster_home, settings.analysts_database, open_registry(settings)
+        commit_lock(settings),
+        settings.dagster_home,
+        settings.analysts_database,
+        registry=open_registry(settings),
+        reports=settings.reports,
     )
 
 

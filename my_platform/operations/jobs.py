@@ -16,7 +16,8 @@ from my_platform.operations.assets import (
 )
 from my_platform.operations.orphans import this_process
 from my_platform.operations.platform import Workspace
-from my_platform.operations.refresh import Order, bring_up_to_date
+from my_platform.operations.quality_report import show_quality
+from my_platform.operations.refresh import Order, bring_up_to_date, plan_as_it_is
 from my_platform.operations.selection import allow
 
 JOB = "refresh"
@@ -61,6 +62,7 @@ def refresh_job(workspace: Workspace, place: Place) -> dg.JobDefinition:
         )
         serve_analysts(context, workspace, heads, place)
         name_champion(context, workspace, heads, place, outcome)
+        show_quality(workspace, heads, place.reports, outcome, lambda: plan_as_it_is(workspace, heads))
         if order is not None:
             order.outcome.add(outcome)
         fail_on_problems(outcome, waiting=False)

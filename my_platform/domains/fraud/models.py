@@ -100,7 +100,12 @@ def training_set(
 
 
 def training_set_replay(
-    training_set: pl.LazyFrame, transactions: pl.LazyFrame, labelled: pl.LazyFrame, reports: pl.LazyFrame
+    training_set: pl.LazyFrame,
+    transactions: pl.LazyFrame,
+    labelled: pl.LazyFrame,
+    reports: pl.LazyFrame,
+    partition: str,
+    inputs: Mapping[str, Any],
 ) -> Produced:
     """How many rows of the training set, and of how many features, came out the same without the future."""
     rows = sample(training_set.collect(), "TRANSACTION_ID", REPLAYED_ROWS)
@@ -115,9 +120,12 @@ def training_set_replay(
     results = [CheckResult(REPLAY_CHECK.name, not found, numbers, str(found[0]) if found else "")]
     if found:
         raise Refused(f"{len(found)} features saw the future: {found[0]}. Correct the feature", results)
-    return Produced(
-        pl.DataFrame({"rows": [rows.height], "features": [len(FEATURES)]}), metadata=numbers, checks=results
-    )
+    replayed = {
+        "training_set": [inputs["training_set"][partition]],
+        "rows": [rows.height],
+        "features": [len(FEATURES)],
+    }
+    return Produced(pl.DataFrame(replayed), metadata=numbers, checks=results)
 
 
 def days_without_rows(times: pl.Series, t0: date, window_days: int) -> list[str]:
@@ -138,7 +146,7 @@ def fraud_lightgbm(
     threads: int,
 ) -> Produced:
     """Boosted trees fitted on the week's training set, as LightGBM's own text."""
-    rows = training_set.collect()
+    rows = rows_to_fit(training_set, replay, partition, inputs)
     model = fit_lightgbm(
         rows.select(FEATURES),
         rows["IS_FRAUD"].to_numpy(),
@@ -164,6 +172,21 @@ def fraud_lightgbm(
             "model_bytes": len(model),
         },
     )
+
+
+def rows_to_fit(
+    training_set: pl.LazyFrame, replay: pl.LazyFrame, partition: str, inputs: Mapping[str, Any]
+) -> pl.DataFrame:
+    """The rows of a week's training set.
+
+    Raises:
+        Refused: it is not the one that came out the same without the future.
+    """
+    if replay.collect()["training_set"].item() != inputs["training_set"][partition]:
+        raise Refused(
+            "the training set is another one than was replayed without the future last; see training_set_replay"
+        )
+    return training_set.collect()
 
 
 def fitted_on(
@@ -289,6 +312,7 @@ def weekly_assets(
         },
         group="training",
         columns={
+            "training_set": Column(pl.String(), "data version of the training set that was replayed"),
             "rows": Column(pl.Int64(), "training rows whose features were computed again"),
             "features": Column(pl.Int64(), "features that came out the same"),
         },

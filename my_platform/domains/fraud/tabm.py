@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from my_platform.domains.fraud.evaluation import FILES, evaluation_asset
 from my_platform.domains.fraud.features import FEATURES
-from my_platform.domains.fraud.models import fitted_on, predictions_asset, scores_of_week
+from my_platform.domains.fraud.models import fitted_on, predictions_asset, rows_to_fit, scores_of_week
 from my_platform.incremental.declare import Asset, Grain, Produced, same, table
 from my_platform.learning.net_fitting import fit_tabm, predict_tabm
 from my_platform.storage.lake import files_table
@@ -34,7 +34,7 @@ def fraud_tabm(
     checkpoints: Path,
 ) -> Produced:
     """A TabM net fitted on the week's training set: weights as safetensors, all else as JSON."""
-    rows, recipe = training_set.collect(), parameters["recipe"]
+    rows, recipe = rows_to_fit(training_set, replay, partition, inputs), parameters["recipe"]
     net = fit_tabm(
         rows.select(FEATURES),
         rows["IS_FRAUD"].to_numpy(),
