@@ -279,6 +279,30 @@ def quarantine(
 
 
 @app.command()
+def checks(
+    asset: Annotated[str | None, typer.Argument(help="For example validated/transactions.")] = None,
+    partition: Annotated[str | None, typer.Argument(help="Its day, YYYY-MM-DD.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only what failed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What is unlike the days before: results of checks, refused files, days that did not land."""
+    from my_platform.operations import session
+
+    with session.opened(_settings()) as opened:
+        found = opened.checks(asset, partition)
+    wrong = {
+        name: {key: bad for key, rows in by_key.items() if (bad := [r for r in rows if not r["passed"]])}
+        for name, by_key in found.items()
+    }
+    if as_json:
+        _print_json({name: by_key for name, by_key in wrong.items() if by_key} if failed else found)
+    else:
+        _show_checks(found, wrong, whole=partition is not None and not failed)
+    if any(wrong.values()):
+        sys.exit(1)
+
+
+@app.command()
 def release(
     asset: Annotated[str, typer.Argument(help="For example validated/transactions.")],
     partition: Annotated[
@@ -601,6 +625,26 @@ def _show_forecast(found: dict[str, Any]) -> None:
         f"estimate: {estimate['seconds_certain']:.1f} s for certain, at most {estimate['seconds_at_most']:.1f} s; "
         f"{estimate['bytes_certain']:,} bytes, at most {estimate['bytes_at_most']:,}"
     )
+
+
+def _show_checks(found: dict[str, Any], wrong: dict[str, Any], *, whole: bool) -> None:
+    rows = [
+        [
+            name,
+            key,
+            row["check"],
+            f"{row['column']} {row['measure']}".strip(),
+            "passed" if row["passed"] else row["severity"],
+            row["message"] or f"{row['value']:,.6g}",
+        ]
+        for name, by_key in (found if whole else wrong).items()
+        for key, results in by_key.items()
+        for row in results
+    ]
+    if rows:
+        _table(["asset", "partition", "check", "of", "", "found"], rows)
+    partitions, bad = (sum(map(len, kind.values())) for kind in (found, wrong))
+    typer.echo(f"{partitions} partitions checked, {bad} with something that failed")
 
 
 def _show_chain(found: dict[str, Any], depth: int = 0) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from assets_tests.operations.shop import FIRST, ORDERS
+from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import last, table
 from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.quarantine import Bad, Chosen, Word, bad_rows, release, undo
@@ -32,6 +33,7 @@ class MemoryHeads:
     now: dict[str, dict[str, str]] = field(default_factory=dict)
     events: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
     refused: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
+    judged: dict[tuple[str, str], Sequence[CheckResult]] = field(default_factory=dict)
 
     def read(self, assets: Sequence[str]) -> dict[str, dict[str, str]]:
         return {asset: dict(self.now.get(asset, {})) for asset in assets}
@@ -43,6 +45,9 @@ class MemoryHeads:
     def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:
         self.now.setdefault(asset, {})[partition] = version
         self.events.append((asset, partition, metadata))
+
+    def judge(self, asset: str, found: Mapping[str, Sequence[CheckResult]]) -> None:
+        self.judged |= {(asset, partition): results for partition, results in found.items()}
 
     def withdraw(self, asset: str, partition: str) -> None:
         self.now[asset][partition] = ABSENT

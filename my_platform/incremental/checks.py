@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Severity = Literal["warn", "error"]
+WARN: Severity = "warn"
+ERROR: Severity = "error"
 
 
 @dataclass(frozen=True)

@@ -211,6 +211,7 @@ class Asset:
         shown: plain values for the catalogue, by name.
         table_for_analysts: its name in the database that analysts open; none where it is not for them.
         pool: a Dagster pool, which admits one run at a time to what must not be shared, such as a device.
+        due_h: hours after the end of a day (UTC) by which it should have landed; None where none is late.
     """
 
     name: str
@@ -233,6 +234,7 @@ class Asset:
     shown: Mapping[str, Any] = field(default_factory=dict)
     table_for_analysts: str = ""
     pool: str | None = None
+    due_h: int | None = None
 
     def __post_init__(self) -> None:
         keep_sources()

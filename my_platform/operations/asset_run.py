@@ -146,6 +146,7 @@ class AssetRun:
                     self._leave_for_next_pass(entry, partition, f"{moved} moved before this was withdrawn")
                     continue
                 self.execution.heads.withdraw(self.node.name, partition)
+                self.lake.index.settle(self.node.name, [partition])
                 self.outcome.withdrawn.setdefault(self.node.name, []).append(partition)
                 self.heads[partition] = ABSENT
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ import dagster as dg
 from my_platform.errors import PlatformError
 from my_platform.incremental.declare import DECIDED, LANDED, Asset, Grain, Read, ordinal, week_start
 from my_platform.operations.analysts import keep_current
-from my_platform.operations.check_results import settle, tell_again, to_settle
+from my_platform.operations.check_results import follow, settle, tell_again, to_settle
 from my_platform.operations.execution import Execution
 from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, Step, asset_key, wrong_instance
 from my_platform.operations.lineage import described, lineage_metadata
 from my_platform.operations.orphans import tag_process
 from my_platform.operations.outcome import Outcome, Request
 from my_platform.operations.platform import Project, Workspace
+from my_platform.operations.quality_report import show_quality
 from my_platform.operations.refresh import plan_as_it_is
 
 _WEDNESDAY = 3
@@ -68,11 +70,13 @@ class Place:
         lock: a file that is locked while heads are compared and set.
         dagster_home: the only instance that runs may be on; None for any.
         analysts_database: the database that is kept current; None for none.
+        reports: the folder of reports; None for none.
     """
 
     lock: Path
     dagster_home: Path | None = None
     analysts_database: Path | None = None
+    reports: Path | None = None
 
 
 def build_assets(workspace: Workspace, span: Span, place: Place) -> list[dg.AssetsDefinition]:
@@ -120,7 +124,7 @@ def _node(
 
     @dg.multi_asset(
         name=name,
-        specs=[_spec(project, project.assets[n], partitions, spans) for n in names],
+        specs=[_spec(project, project.assets[n], partitions, spans, span) for n in names],
         check_specs=_check_specs(project, names, partitions),
         can_subset=True,
         partitions_def=partitions,
@@ -137,14 +141,10 @@ def _node(
 def _execute(
     context: dg.AssetExecutionContext, workspace: Workspace, grain: Grain, place: Place
 ) -> Iterator["dg.MaterializeResult[Any]"]:
+    project, keys = workspace.project, _keys(context, grain)
     names = frozenset(key.to_user_string() for key in context.selected_asset_keys)
-    checked = {
-        asset.name
-        for asset in workspace.project.assets.values()
-        for check in asset.own_checks
-        if dg.AssetCheckKey(asset_key(check.about or asset.name), check.name)
-        in context.selected_asset_check_keys
-    }
+    checked = _answering(context, project) - names
+    along = _on_the_way(project, names, checked)
     events: list[dg.AssetMaterialization] = []
 
     def record(event: dg.AssetMaterialization | dg.AssetObservation) -> None:
@@ -153,17 +153,40 @@ def _execute(
             events.append(event)
 
     heads = open_for_run(context.op_execution_context, workspace, place, record)
-    tell_again(workspace, heads, sorted(checked - names), _keys(context, grain))
-    asked = _asked(context, workspace.project, names, grain)
+    tell_again(workspace, heads, sorted(checked - along), keys)
+    asked = _asked(context, project, names, along, keys)
     outcome = Execution(workspace, heads, asked, log=context.log.info).run()
     serve_analysts(context.op_execution_context, workspace, heads, place)
     # What waits in these has an event that says so, and does not keep the backfill from going on.
-    for name in asked.awaited:
+    for name in asked.awaited | along:
         outcome.waiting.pop(name, None)
+    planned = cache(lambda: plan_as_it_is(workspace, heads))
+    follow(workspace, heads, outcome, lambda: planned().entries)
+    show_quality(workspace, heads, place.reports, outcome, planned)
     fail_on_problems(outcome, waiting=True)
-    several = len(_keys(context, grain)) > 1
-    yield from _outputs(context, workspace.project, names, events, heads, several=several)
-    settle(workspace, heads, to_settle(workspace, lambda: plan_as_it_is(workspace, heads).entries))
+    yield from _outputs(context, project, names, events, heads, several=len(keys) > 1)
+    settle(workspace, heads, to_settle(workspace, lambda: planned().entries))
+
+
+def _answering(context: dg.AssetExecutionContext, project: Project) -> frozenset[str]:
+    """The assets that answer the checks that a run selects."""
+    return frozenset(
+        asset.name
+        for asset in project.assets.values()
+        for check in asset.own_checks
+        if dg.AssetCheckKey(asset_key(check.about or asset.name), check.name)
+        in context.selected_asset_check_keys
+    )
+
+
+def _on_the_way(project: Project, names: frozenset[str], checked: frozenset[str]) -> frozenset[str]:
+    """Assets that are computed along with those of a run, as their checks are answered by them or made of them."""
+    found = set()
+    for name in checked:
+        made_of = project.ancestors([name])
+        for judged in {check.about for check in project.assets[name].own_checks} & names:
+            found |= {other for other in made_of if judged in project.ancestors([other])}
+    return frozenset(found - names)
 
 
 def open_for_run(
@@ -241,14 +264,21 @@ def fail_on_problems(outcome: Outcome, *, waiting: bool) -> None:
 
 
 def _asked(
-    context: dg.AssetExecutionContext, project: Project, names: frozenset[str], grain: Grain
+    context: dg.AssetExecutionContext,
+    project: Project,
+    names: frozenset[str],
+    along: frozenset[str],
+    keys: Sequence[str],
 ) -> Request:
-    """What a run from the UI, a backfill or a sensor asks for: its assets at its partitions."""
-    keys = _keys(context, grain)
+    """What a run from the UI, a backfill or a sensor asks for: its assets at its partitions.
+
+    Args:
+        along: assets that are brought up to date with them, without an event where they are fresh.
+    """
     numbers = frozenset(ordinal(key) for key in keys)
     return Request(
-        names,
-        lambda node, key: node.name in names and key in numbers,
+        names | along,
+        lambda node, key: node.name in names | along and key in numbers,
         dict.fromkeys(names, keys),
         _awaited(context, project, names),
         context.run.run_id,
@@ -286,6 +316,7 @@ def _spec(
     asset: Asset,
     partitions: dg.PartitionsDefinition | None,
     spans: Mapping[str, tuple[int, int]],
+    span: Span,
 ) -> dg.AssetSpec:
     columns = [
         dg.TableColumn(name, str(column.type), described(project, asset, name))
@@ -307,7 +338,17 @@ def _spec(
         code_version=project.code_versions[asset.name],
         partitions_def=partitions,
         metadata=metadata,
+        freshness_policy=_freshness(asset, span),
         skippable=True,
+    )
+
+
+def _freshness(asset: Asset, span: Span) -> dg.FreshnessPolicy | None:
+    """That a day is there by its hour; a data set that has ended is never late."""
+    if asset.due_h is None or asset.grain is not Grain.DAY or span.last is not None:
+        return None
+    return dg.FreshnessPolicy.cron(
+        deadline_cron=f"0 {asset.due_h % 24} * * *", lower_bound_delta=timedelta(hours=24), timezone="UTC"
     )
 
 

@@ -1,12 +1,13 @@
 """How stored values answered the checks of their assets, and telling it where nothing is computed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import ordinal
 from my_platform.incremental.planner import Entry, Node
-from my_platform.operations.outcome import Heads
+from my_platform.operations.missing import missing, told_missing
+from my_platform.operations.outcome import Heads, Outcome
 from my_platform.operations.platform import Workspace
 from my_platform.storage.lake import ABSENT, Lake, partition_key
 
@@ -27,31 +28,64 @@ def to_settle(
     plan: Callable[[], Sequence[Entry]],
     allowed: Callable[[Node, int], bool] | None = None,
 ) -> list[tuple[str, str]]:
-    """Asset and partition of current values where a refused one had the last word and is not asked for any more.
+    """Asset and partition of what no computation tells: days that are missing, and refusals that are over.
 
-    That is so where what was refused was taken back: nothing is computed then, so nothing says it.
+    A refusal is over where what was refused was taken back: nothing is computed then, so nothing says that
+    the current value has the last word again.
 
     Args:
         plan: what is not fresh, made with the same ``allowed``; asked only where a refused value had a say.
         allowed: the partitions that were planned; None for all.
     """
     assets, nodes = workspace.project.assets, workspace.project.nodes
-    disputed = [
-        (asset, partition)
-        for asset, partition in workspace.lake.index.disputed()
-        if asset in assets and (allowed is None or allowed(nodes[asset], ordinal(partition)))
-    ]
-    if not disputed:
-        return []
-    busy = {(entry.asset, partition_key(assets[entry.asset].grain, entry.key)) for entry in plan()}
-    return [found for found in disputed if found not in busy]
+    gaps = [(asset, day) for asset, days in missing(workspace).items() for day in days]
+    told = workspace.lake.index.disputed()
+    found = [each for each in gaps if each not in set(told)]
+    disputed = [each for each in told if each[0] in assets and each not in set(gaps)]
+    if disputed:
+        busy = _places(workspace, plan())
+        found += [each for each in disputed if each not in busy]
+    return [each for each in found if allowed is None or allowed(nodes[each[0]], ordinal(each[1]))]
 
 
 def settle(workspace: Workspace, heads: Heads, found: Iterable[tuple[str, str]]) -> None:
-    """Tell the results of current values again, within a run: without one Dagster takes them only once."""
+    """Tell what ``to_settle`` found, within a run: without one Dagster takes a result only once."""
+    gaps = missing(workspace)
     for asset, partition in found:
-        tell_again(workspace, heads, [asset], [partition])
-        workspace.lake.index.settle(asset, [partition])
+        if partition in gaps.get(asset, ()):
+            heads.judge(asset, {partition: [told_missing(asset, partition)]})
+            workspace.lake.index.dispute(asset, partition)
+        else:
+            tell_again(workspace, heads, [asset], [partition])
+            workspace.lake.index.settle(asset, [partition])
+
+
+def follow(workspace: Workspace, heads: Heads, outcome: Outcome, plan: Callable[[], Sequence[Entry]]) -> None:
+    """Tell results again of what has a new event though its results are the same, so that Dagster shows them.
+
+    Args:
+        outcome: what the run did.
+        plan: what is not fresh after it: its results come with the run that computes them.
+    """
+    owing: dict[str, set[str]] = {}
+    for name, asset in workspace.project.assets.items():
+        for judged in {check.about for check in asset.own_checks} - {"", name}:
+            behind = _touched(outcome, judged) - _touched(outcome, name)
+            if behind:
+                owing[name] = behind
+    if owing:
+        busy = _places(workspace, plan())
+        for name, partitions in owing.items():
+            tell_again(workspace, heads, [name], sorted(p for p in partitions if (name, p) not in busy))
+
+
+def _touched(outcome: Outcome, asset: str) -> set[str]:
+    return {*outcome.computed.get(asset, ()), *outcome.reused.get(asset, ())}
+
+
+def _places(workspace: Workspace, entries: Sequence[Entry]) -> Collection[tuple[str, str]]:
+    assets = workspace.project.assets
+    return {(entry.asset, partition_key(assets[entry.asset].grain, entry.key)) for entry in entries}
 
 
 def tell_again(workspace: Workspace, heads: Heads, assets: Sequence[str], partitions: Sequence[str]) -> None:

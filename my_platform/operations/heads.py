@@ -170,10 +170,10 @@ class DagsterHeads:
         )
 
     def judge_again(self, asset: str) -> None:
-        """Point what this run has said of an asset's checks to the events that came after it."""
-        again = {partition: found for (name, partition), found in self._judged.items() if name == asset}
-        if again:
-            self.judge(asset, again)
+        """Point what this run has said in checks about an asset to the events that came after it."""
+        for answering in sorted({name for name, _ in self._judged}):
+            if asset in {check.about or answering for check in self.assets[answering].own_checks}:
+                self.judge(answering, {p: found for (n, p), found in self._judged.items() if n == answering})
 
     def _targets(self, asset: str, partitions: Sequence[str]) -> dict[str, Any]:
         """What each partition's latest materialization is called in an evaluation."""

@@ -141,7 +141,7 @@ def commit_lock(settings: Settings) -> Path:
 
 def place_of(settings: Settings) -> Place:
     """Where runs on a home may happen."""
-    return Place(commit_lock(settings), settings.dagster_home, settings.analysts_database)
+    return Place(commit_lock(settings), settings.dagster_home, settings.analysts_database, settings.reports)
 
 
 def data_span(settings: Settings, workspace: Workspace) -> Span:

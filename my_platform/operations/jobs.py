@@ -10,7 +10,8 @@ from my_platform.errors import PlatformError
 from my_platform.operations.assets import Place, fail_on_problems, open_for_run, serve_analysts
 from my_platform.operations.orphans import this_process
 from my_platform.operations.platform import Workspace
-from my_platform.operations.refresh import Order, bring_up_to_date
+from my_platform.operations.quality_report import show_quality
+from my_platform.operations.refresh import Order, bring_up_to_date, plan_as_it_is
 from my_platform.operations.selection import allow
 
 JOB = "refresh"
@@ -54,6 +55,7 @@ def refresh_job(workspace: Workspace, place: Place) -> dg.JobDefinition:
             log=context.log.info,
         )
         serve_analysts(context, workspace, heads, place)
+        show_quality(workspace, heads, place.reports, outcome, lambda: plan_as_it_is(workspace, heads))
         if order is not None:
             order.outcome.add(outcome)
         fail_on_problems(outcome, waiting=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from my_platform.incremental.planner import Action, Entry, Node, State, plan_asset
-from my_platform.operations.check_results import settle, to_settle
+from my_platform.operations.check_results import follow, settle, to_settle
 from my_platform.operations.execution import Execution
 from my_platform.operations.outcome import Heads, Outcome, Request
 from my_platform.operations.platform import Workspace
@@ -118,6 +118,7 @@ def bring_up_to_date(
     One pass does all of it, unless an input moved meanwhile or a stored value turned out to be damaged.
     """
     outcome = Outcome()
+    planned = Planned([], {})
     for _ in range(_MOST_ROUNDS):
         outcome.interrupted.clear()
         planned = look_ahead(workspace, heads, allowed)
@@ -132,9 +133,10 @@ def bring_up_to_date(
         outcome.add(done)
         if not done.made_progress:
             break
-    settle(
-        workspace, heads, to_settle(workspace, lambda: look_ahead(workspace, heads, allowed).entries, allowed)
-    )
+    # Of what the run may not change, it must not tell what is no longer so either.
+    whole = planned if allowed is None else plan_as_it_is(workspace, heads)
+    follow(workspace, heads, outcome, lambda: whole.entries)
+    settle(workspace, heads, to_settle(workspace, lambda: planned.entries, allowed))
     return outcome
 
 
@@ -207,6 +209,7 @@ def withdraw_gone(
             if entry.action is Action.WITHDRAW:
                 partition = partition_key(workspace.project.assets[entry.asset].grain, entry.key)
                 heads.withdraw(entry.asset, partition)
+                workspace.lake.index.settle(entry.asset, [partition])
                 if outcome is not None:
                     outcome.withdrawn.setdefault(entry.asset, []).append(partition)
     return planned

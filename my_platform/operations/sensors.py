@@ -268,6 +268,8 @@ def _request(instance: dg.DagsterInstance, wave: Wave, job: str) -> dg.RunReques
         job_name=job,
         run_key=run_key,
         asset_selection=[asset_key(name) for name in wave.assets],
+        # What answers checks about these is an asset too, and is requested when what it reads is final.
+        asset_check_keys=[],
         partition_key=wave.first if wave.first and wave.first == wave.last else None,
         tags=tags,
     )

@@ -24,9 +24,10 @@ from my_platform.operations.home import (
 )
 from my_platform.operations.jobs import launch_here, refresh_job
 from my_platform.operations.orphans import end_orphans
-from my_platform.operations.platform import Workspace
+from my_platform.operations.platform import Workspace, check_key
+from my_platform.operations.quality_report import Standing, standing
 from my_platform.operations.quarantine import Chosen, Word, bad_rows, decided, release, undo
-from my_platform.operations.refresh import Report, refresh
+from my_platform.operations.refresh import Report, look_ahead, refresh
 from my_platform.operations.selection import allow
 from my_platform.settings import Settings
 from my_platform.storage.lake import ABSENT, json_in
@@ -112,6 +113,30 @@ class Session:
         found: dict[str, dict[str, list[dict[str, Any]]]] = {}
         for bad in bad_rows(self.workspace, self.heads, self.versions(), asset, partition):
             found.setdefault(bad.asset, {})[bad.partition] = bad.as_json()
+        return found
+
+    def checks(self, asset: str | None = None, partition: str | None = None) -> Standing:
+        """The results of checks by validated table and partition, with what was refused and what is missing.
+
+        Raises:
+            PlatformError: the asset is no checked table, or the partition is none of it or has no results.
+        """
+        planned = look_ahead(self.workspace, self.heads)
+        found = standing(self.workspace, self.heads, planned)
+        if asset is not None and asset not in found:
+            raise PlatformError(
+                f"{asset} has no checks; there are some on {', '.join(sorted(found)) or 'no asset'}"
+            )
+        found = {name: rows for name, rows in found.items() if asset in (None, name)}
+        if partition is None:
+            return found
+        if asset is not None:
+            check_key(self.workspace.project.assets[asset], partition)
+        found = {name: {partition: rows[partition]} for name, rows in found.items() if partition in rows}
+        if not found:
+            raise PlatformError(
+                f"{asset or 'no asset'} has no results of checks for {partition}; run `my-platform refresh`"
+            )
         return found
 
     def release(self, asset: str, partition: str, chosen: Chosen, word: Word) -> dict[str, Any]:

@@ -44,7 +44,8 @@ class Contract:
         time: the column with the event time (UTC, without zone); its day is the partition's.
         at_least_rows: fewer rows than this and the partition is refused.
         most_bad_share: a larger share of bad rows than this and the partition is refused.
-        most_bad_share_by_rule: the same for single rules: by rule, or by ``COLUMN.rule``.
+        usual_bad_share: a larger share of bad rows than this, and the partition is taken with a warning.
+        most_bad_share_by_rule: like ``most_bad_share`` for single rules: by rule, or by ``COLUMN.rule``.
         extra_columns: whether a file with columns beyond the contract's is refused, or these are left out.
         renames: other names under which a column may land, to its own.
         casts: other types in which a column may land, each of which loses nothing.
@@ -55,6 +56,7 @@ class Contract:
     time: str | None = None
     at_least_rows: int = 1
     most_bad_share: float = 0.1
+    usual_bad_share: float = 0.01
     most_bad_share_by_rule: Mapping[str, float] = field(default_factory=dict)
     extra_columns: Literal["refuse", "ignore"] = "refuse"
     renames: Mapping[str, str] = field(default_factory=dict)
@@ -109,6 +111,7 @@ class Contract:
             "time": self.time,
             "at_least_rows": self.at_least_rows,
             "most_bad_share": self.most_bad_share,
+            "usual_bad_share": self.usual_bad_share,
             "most_bad_share_by_rule": dict(self.most_bad_share_by_rule),
         }
 

@@ -1,12 +1,13 @@
 """Raw and validated tables: from landed files to partitions that keep their contract."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
 from my_platform.errors import Refused
+from my_platform.incremental.checks import WARN, Check, CheckResult
 from my_platform.incremental.declare import (
     DECIDED,
     EXPECTED,
@@ -24,28 +25,43 @@ from my_platform.quality.parsing import read_landed
 from my_platform.quality.renames import with_guesses
 from my_platform.quality.rows import Context, split_rows
 
+FRESHNESS, SCHEMA, CONTRACT = "freshness", "schema", "contract"
+_LANDED = Check(FRESHNESS, "The day landed by the hour it is due.")
+_READ = Check(SCHEMA, "The file can be read, and has the columns and types of the contract.")
+_KEPT = Check(
+    CONTRACT, "No more rows than usual break the contract, and so few that the others can be taken."
+)
 # Rows of a quarantine that the UI shows with the partition.
 _MOST_SHOWN = 10
 
 
 def raw_table(
-    name: str, contract: Contract, *, source: str, grain: Grain = Grain.DAY, **catalogue: Any
+    name: str,
+    contract: Contract,
+    *,
+    source: str,
+    grain: Grain = Grain.DAY,
+    due_h: int | None = None,
+    **catalogue: Any,
 ) -> Asset:
     """What landed of a table: its rows as they came, with the contract's column types.
 
     Args:
         source: the folder below landing, or for ``Grain.ONCE`` the file name without its suffix.
+        due_h: hours after the end of a day (UTC) by which its file should have landed; None where none is late.
     """
     columns = contract.columns
+    asked = (_READ,) if grain is Grain.ONCE else (_LANDED, _READ)
 
     def compute(batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
         for key in batch.keys:
             try:
-                yield key, read_landed(batch.landed(key), columns)
+                passed = [CheckResult(check.name, True) for check in asked]
+                yield key, replace(read_landed(batch.landed(key), columns), checks=passed)
             except OtherColumns as error:
-                yield key, with_guesses(error, contract)
+                yield key, _answered(with_guesses(error, contract), SCHEMA)
             except EXPECTED as error:
-                yield key, error
+                yield key, _answered(error, SCHEMA)
 
     return Asset(
         name=name,
@@ -56,6 +72,8 @@ def raw_table(
         parameters=columns.parameters,
         source=source,
         columns=contract.catalogue,
+        own_checks=asked,
+        due_h=due_h,
         **{"group": "raw", "kinds": ("polars", "parquet"), **catalogue},
     )
 
@@ -87,9 +105,10 @@ def validated_table(
                     batch.released(key),
                 )
                 origin = Origin(", ".join(batch.origin("landed", key)), version)
-                yield key, validate(table, contract, key, context, origin)
+                made = validate(table, contract, key, context, origin)
+                yield key, replace(made, checks=[_kept(made, contract)])
             except EXPECTED as error:
-                yield key, error
+                yield key, _answered(error, CONTRACT)
 
     return Asset(
         name=name,
@@ -106,8 +125,29 @@ def validated_table(
         code=(validate, contract.model),
         parameters=contract.parameters,
         columns=contract.catalogue,
+        own_checks=(_KEPT,),
         **{"group": "validated", "kinds": ("polars", "pandera"), **catalogue},
     )
+
+
+def _kept(made: Produced, contract: Contract) -> CheckResult:
+    """Whether no more rows than usual were kept out, with their numbers."""
+    told = ("landed_rows", "valid_rows", "quarantined_rows")
+    landed, _, bad = numbers = [made.metadata[name] for name in told]
+    passed = bad <= contract.usual_bad_share * landed
+    found = (
+        ""
+        if passed
+        else f"{bad:,} of {landed:,} rows are in quarantine, more than {contract.usual_bad_share:.1%}"
+    )
+    return CheckResult(CONTRACT, passed, dict(zip(told, numbers, strict=True)), found, WARN)
+
+
+def _answered(error: Exception, check: str) -> Exception:
+    """A refusal as the answer to a check; another error as it is."""
+    if isinstance(error, Refused):
+        error.checks = (CheckResult(check, False, {}, str(error)),)
+    return error
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,13 @@ from my_platform.marts.assets import mart_assets
 from my_platform.marts.docs import write_docs
 from my_platform.marts.manifest import load_marts
 from my_platform.marts.prepare import current_catalogue, current_manifest, ensure_catalogue
+from my_platform.quality.checks import check_table
 from my_platform.quality.contracts import Contract
+from my_platform.quality.page import page_linker
+from my_platform.quality.profiles import profile_table
 from my_platform.quality.references import known_keys, unknown_keys
 from my_platform.quality.tables import raw_table, validated_table
+from my_platform.quality.watch import Watch
 from my_platform.settings import CHECKOUT, Settings
 
 DBT_PROJECT = CHECKOUT / "dbt"
@@ -39,10 +43,17 @@ def assets(settings: Settings) -> list[Asset]:
     raw: dict[str, Asset] = {}
     valid: dict[str, Asset] = {}
     keys: dict[str, Asset] = {}
-    for name, contract, grain in _TABLES:
+    quality: list[Asset] = []
+    link = page_linker(settings.reports)
+    for name, contract, grain, watch in _TABLES:
         about = (contract.model.__doc__ or "").rstrip(".")
         raw[name] = raw_table(
-            f"raw/{name}", contract, source=name, grain=grain, description=f"{about}, as they landed."
+            f"raw/{name}",
+            contract,
+            source=name,
+            grain=grain,
+            due_h=contracts.DUE_H,
+            description=f"{about}, as they landed.",
         )
         references = {}
         for column, other in _REFERENCES.get(name, {}).items():
@@ -56,6 +67,8 @@ def assets(settings: Settings) -> list[Asset]:
             references=references,
             description=f"{about} that keep the contract, sorted.",
         )
+        profiles = profile_table(valid[name])
+        quality += [profiles, check_table(valid[name], profiles, watch, publish=link)]
     spending = feature_asset(customer_spending, rows=valid["transactions"], events=valid["transactions"])
     risk = feature_asset(terminal_risk, rows=valid["transactions"], events=labelled_transactions)
     tracker = Tracker(settings.mlflow_folder)
@@ -63,6 +76,7 @@ def assets(settings: Settings) -> list[Asset]:
         *raw.values(),
         *valid.values(),
         *keys.values(),
+        *quality,
         labelled_transactions,
         spending,
         risk,
@@ -86,11 +100,11 @@ def assets(settings: Settings) -> list[Asset]:
     ]
 
 
-_TABLES: tuple[tuple[str, Contract, Grain], ...] = (
-    ("customers", contracts.CUSTOMERS, Grain.ONCE),
-    ("terminals", contracts.TERMINALS, Grain.ONCE),
-    ("transactions", contracts.TRANSACTIONS, Grain.DAY),
-    ("fraud_reports", contracts.FRAUD_REPORTS, Grain.DAY),
+_TABLES: tuple[tuple[str, Contract, Grain, Watch], ...] = (
+    ("customers", contracts.CUSTOMERS, Grain.ONCE, contracts.WATCH_PROFILES),
+    ("terminals", contracts.TERMINALS, Grain.ONCE, contracts.WATCH_PROFILES),
+    ("transactions", contracts.TRANSACTIONS, Grain.DAY, contracts.WATCH_TRANSACTIONS),
+    ("fraud_reports", contracts.FRAUD_REPORTS, Grain.DAY, contracts.WATCH_FRAUD_REPORTS),
 )
 # Columns whose values are keys of another table, where that has landed: a transaction of an unknown card or
 # terminal is a mistake of its source, or came before the profile did, and heals when that lands.

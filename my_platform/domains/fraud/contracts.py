@@ -6,6 +6,7 @@ import pandera.polars as pa
 import polars as pl
 
 from my_platform.quality.contracts import Contract
+from my_platform.quality.watch import Watch
 
 
 class Transactions(pa.DataFrameModel):
@@ -71,3 +72,12 @@ FRAUD_REPORTS = Contract(
 )
 CUSTOMERS = Contract(Customers, sort_by=("CUSTOMER_ID",))
 TERMINALS = Contract(Terminals, sort_by=("TERMINAL_ID",))
+
+# Hours after the end of a day (UTC) by which its files should have landed.
+DUE_H = 6
+# What is compared with the days before. Transaction numbers rise from day to day.
+WATCH_TRANSACTIONS = Watch(
+    keys=("TRANSACTION_ID",), columns=("TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT")
+)
+WATCH_FRAUD_REPORTS = Watch(keys=("TRANSACTION_ID",), columns=("REPORTED_AT",), label="IS_FRAUD")
+WATCH_PROFILES = Watch()
