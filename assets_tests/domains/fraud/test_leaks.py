@@ -20,6 +20,8 @@ Tables = dict[str, pl.DataFrame]
 
 DAYS = 45
 DAY = timedelta(days=1)
+WEEK = "2025-02-05"
+INPUTS = {"training_set": {WEEK: "current"}}
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +50,23 @@ def stored(tables: Tables) -> pl.DataFrame:
 def replayed(tables: Tables, stored: pl.DataFrame, **planted: pl.DataFrame) -> None:
     """What the asset does with these tables."""
     given = {"training_set": stored, **tables, **planted}
-    models.training_set_replay(**{name: table.lazy() for name, table in given.items()})
+    models.training_set_replay(
+        **{name: table.lazy() for name, table in given.items()}, partition=WEEK, inputs=INPUTS
+    )
 
 
 def test_no_feature_changes_when_the_future_is_removed(tables: Tables, stored: pl.DataFrame) -> None:
     made = models.training_set_replay(
-        stored.lazy(), *(tables[n].lazy() for n in ("transactions", "labelled", "reports"))
+        stored.lazy(), *(tables[n].lazy() for n in ("transactions", "labelled", "reports")), WEEK, INPUTS
     )
-    assert made.table.rows() == [(models.REPLAYED_ROWS, len(models.FEATURES))]
+    assert made.table.rows() == [("current", models.REPLAYED_ROWS, len(models.FEATURES))]
     assert [result.passed for result in made.checks] == [True]
+
+
+def test_a_model_is_not_fitted_on_a_training_set_whose_replay_was_refused(stored: pl.DataFrame) -> None:
+    good = pl.DataFrame({"training_set": ["the one before"], "rows": [200], "features": [15]})
+    with pytest.raises(Refused, match="another one than was replayed"):
+        models.fraud_lightgbm(stored.lazy(), good.lazy(), WEEK, {}, INPUTS, 1)
 
 
 def test_labels_that_are_known_a_day_early_are_caught(tables: Tables, stored: pl.DataFrame) -> None:

@@ -103,7 +103,12 @@ def training_set(
 
 
 def training_set_replay(
-    training_set: pl.LazyFrame, transactions: pl.LazyFrame, labelled: pl.LazyFrame, reports: pl.LazyFrame
+    training_set: pl.LazyFrame,
+    transactions: pl.LazyFrame,
+    labelled: pl.LazyFrame,
+    reports: pl.LazyFrame,
+    partition: str,
+    inputs: Mapping[str, Any],
 ) -> Produced:
     """How many rows of the training set, and of how many features, came out the same without the future."""
     rows = sample(training_set.collect(), "TRANSACTION_ID", REPLAYED_ROWS)
@@ -118,9 +123,12 @@ def training_set_replay(
     results = [CheckResult(REPLAY_CHECK.name, not found, numbers, str(found[0]) if found else "")]
     if found:
         raise Refused(f"{len(found)} features saw the future: {found[0]}. Correct the feature", results)
-    return Produced(
-        pl.DataFrame({"rows": [rows.height], "features": [len(FEATURES)]}), metadata=numbers, checks=results
-    )
+    replayed = {
+        "training_set": [inputs["training_set"][partition]],
+        "rows": [rows.height],
+        "features": [len(FEATURES)],
+    }
+    return Produced(pl.DataFrame(replayed), metadata=numbers, checks=results)
 
 
 def days_without_rows(times: pl.Series, t0: date, window_days: int) -> list[str]:
@@ -141,6 +149,11 @@ def fraud_lightgbm(
     threads: int,
 ) -> Produced:
     """Boosted trees fitted on the week's training set, as LightGBM's own text."""
+    replayed = replay.collect().row(0, named=True)
+    if replayed["training_set"] != inputs["training_set"][partition]:
+        raise Refused(
+            "the training set is another one than was replayed without the future last; see training_set_replay"
+        )
     rows = training_set.collect()
     model = fit_lightgbm(
         rows.select(FEATURES),
@@ -166,7 +179,7 @@ def fraud_lightgbm(
             "frauds": int(rows["IS_FRAUD"].sum()),
             **({"days_without_rows": holes} if holes else {}),
         },
-        "replayed_rows": replay.collect()["rows"].item(),
+        "replayed_rows": replayed["rows"],
     }
     return Produced(
         files_table({"model.txt": model, "about.json": json.dumps(about, sort_keys=True, indent=1)}),
@@ -331,6 +344,7 @@ def weekly_assets(
         },
         group="training",
         columns={
+            "training_set": Column(pl.String(), "data version of the training set that was replayed"),
             "rows": Column(pl.Int64(), "training rows whose features were computed again"),
             "features": Column(pl.Int64(), "features that came out the same"),
         },
