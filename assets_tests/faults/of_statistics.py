@@ -19,6 +19,6 @@ def volume(scene: Scene) -> None:
     scene.deliver(lambda t: t.sample(fraction=0.4, seed=1).sort("TX_DATETIME"))
 
 
-@fault("label drift", Check(("label_drift", "drift"), "IS_FRAUD"))
+@fault("label drift", Check(("label_drift",), "IS_FRAUD"))
 def labels(scene: Scene) -> None:
     scene.deliver(lambda t: t.with_columns(IS_FRAUD=pl.lit(True)), scene.table("fraud_reports"))

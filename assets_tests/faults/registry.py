@@ -33,16 +33,6 @@ class Control:
 
 FAULTS: dict[str, Fault] = {}
 CONTROLS: dict[str, Control] = {}
-AWAITED = {
-    "label among the features": "leak guard",
-    "future feature": "leak guard",
-    "train and test overlap": "leak guard",
-    "columns reordered at scoring": "leak guard",
-    "NaN label": "leak guard",
-    "single-class week": "leak guard",
-    "infinite feature": "leak guard",
-}
-"""Faults that no entry stands for yet, with what is to detect them."""
 
 
 def fault(name: str, expected: Expectation) -> Callable[[Inject], Inject]:

@@ -2,10 +2,12 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import polars as pl
 
@@ -33,6 +35,7 @@ class Scene:
     home: Path
     before: Versions
     day: str = DAY
+    planted: list[tuple[Any, str, Any]] = field(default_factory=list)
 
     @property
     def landing(self) -> Path:
@@ -52,10 +55,16 @@ class Scene:
         change(pl.read_parquet(path)).write_parquet(staged)
         staged.replace(path)
 
+    def plant(self, where: Any, name: str, value: Any) -> None:
+        """Put a mistake in the place of a module's function, for as long as a session is open."""
+        self.planted.append((where, name, value))
+
     @contextmanager
     def session(self, **settings: object) -> Iterator[Session]:
-        with opened(small(self.home, **{"quiet_s": 0, **settings})) as found:
-            yield found
+        with ExitStack() as planted:
+            for where, name, value in self.planted:
+                planted.enter_context(mock.patch.object(where, name, value))
+            yield planted.enter_context(opened(small(self.home, **{"quiet_s": 0, **settings})))
 
 
 def prepare(home: Path) -> Versions:

@@ -14,13 +14,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from assets_tests.faults.registry import AWAITED, CONTROLS, FAULTS, Control, Fault
+from assets_tests.faults.registry import CONTROLS, FAULTS, Control, Fault
 from assets_tests.faults.scene import FIRST, Scene, prepare, scene
 from assets_tests.faults.verdicts import Check, Verdict, failed_checks
 from assets_tests.homes import CHECKOUT, Versions, folder_in_memory
 from my_platform.domains.fraud.simulator import SimulatorConfig, land_simulation
 
-for _module in ("of_columns", "of_rows", "of_files", "of_statistics", "controls"):
+for _module in ("of_columns", "of_rows", "of_files", "of_learning", "of_statistics", "controls"):
     import_module(f"assets_tests.faults.{_module}")
 
 PAGE = CHECKOUT / "docs" / "faults.md"
@@ -57,8 +57,8 @@ def alarms(control: Control, healthy: Path, before: Versions) -> list[str]:
         with found.session() as session:
             report = session.refresh()
             quarantined = session.quarantined(None, None)
-            failed = failed_checks(session, found.day)
-        return [*report.problems, *report.misnamed, *map(str, quarantined), *failed.values()]
+            failed = [words for said in failed_checks(session).values() for words in said.values()]
+        return [*report.problems, *report.misnamed, *map(str, quarantined), *failed]
 
     return _in_copy(healthy, before, look)
 
@@ -69,23 +69,21 @@ def alarms_of_clean_days(days: int) -> list[str]:
         config = SimulatorConfig(customers=150, terminals=300)
         land_simulation(folder / "home" / "landing", first=FIRST, days=days, config=config, closed=True)
         with Scene(folder / "home", {}).session() as session:
-            tables = [
-                name for name in session.workspace.project.assets if name.startswith(("raw/", "validated/"))
-            ]
+            tables = [name for name in session.workspace.project.assets if name.startswith("checks/")]
             report = session.refresh(select=" or ".join(f'+key:"{name}"' for name in tables))
             quarantined = session.quarantined(None, None)
             computed = report.outcome.computed["validated/transactions"]
-            failed = [words for day in computed for words in failed_checks(session, day).values()]
+            failed = [words for said in failed_checks(session).values() for words in said.values()]
         assert len(computed) == days
         return [*report.problems, *map(str, quarantined), *failed]
 
 
-def checks_are_there() -> bool:
-    """Whether the platform has checks over statistics."""
+def check_names() -> set[str]:
+    """The checks that the platform has, by name."""
     with tempfile.TemporaryDirectory() as folder:
         found = Scene(Path(folder), {})
         with found.session() as session:
-            return bool(session.definitions.resolve_asset_graph().asset_check_keys)
+            return {key.name for key in session.definitions.resolve_asset_graph().asset_check_keys}
 
 
 def _in_copy(healthy: Path, before: Versions, look: Callable[[Scene], Any]) -> Any:
@@ -108,10 +106,11 @@ def as_table(lines: list[Line], awaited: Mapping[str, str], raised: Mapping[str,
         for line in lines
     ]
     rows += [f"| {name} | {by} | not judged yet | |" for name, by in awaited.items()]
+    more = f", {len(awaited)} more are not judged yet" if awaited else ""
     controls = [f"| {name} | {'; '.join(words) or 'nothing'} |" for name, words in raised.items()]
     return "\n".join(
         [
-            f"{found} of {len(lines)} faults are detected and contained, {len(awaited)} more are not judged yet; "
+            f"{found} of {len(lines)} faults are detected and contained{more}; "
             f"{false} of {len(raised)} clean controls raise anything.",
             "",
             "| fault | detected by | contained | what was said |",
@@ -135,12 +134,12 @@ def main(arguments: list[str]) -> int:
     os.environ["MY_PLATFORM_QUIET_S"] = "0"
     with folder_in_memory() as folder:
         before = prepare(folder / "healthy")
-        awaited = dict(AWAITED)
+        awaited: dict[str, str] = {}
         judged = dict(FAULTS)
-        if not checks_are_there():
-            for name, fault in FAULTS.items():
-                if isinstance(fault.expected, Check):
-                    awaited[name] = judged.pop(name).expected.where
+        there = check_names()
+        for name, fault in FAULTS.items():
+            if isinstance(fault.expected, Check) and there.isdisjoint(fault.expected.names):
+                awaited[name] = judged.pop(name).expected.where
         lines, raised = [], {}
         for name, fault in judged.items():
             lines.append(Line(name, fault.expected.where, judge(fault, folder / "healthy", before)))

@@ -61,13 +61,11 @@ class Refusal:
         path = f"{scene.landing}/{self.path or f'transactions/{partition}.parquet'}"
         missing = [
             *_words(message, (f"{self.asset} {partition}".strip(), path, *self.says)),
-            *(
-                []
-                if list(report.outcome.failed) == [self.asset]
-                else [f"only {self.asset} fails: {report.problems}"]
+            *_unless(
+                list(report.outcome.failed) == [self.asset], f"only {self.asset} fails: {report.problems}"
             ),
             *_kept(scene, after, () if self.asset.startswith("raw/") else ("raw/", "unknown_")),
-            *([] if again.runs == 0 and again.problems == report.problems else ["said again without a run"]),
+            *_unless(again.runs == 0 and again.problems == report.problems, "said again without a run"),
         ]
         detected = self.where if message else "nowhere"
         return Verdict(detected, "last good version stays, nothing committed", message, tuple(missing))
@@ -96,17 +94,12 @@ class Quarantine:
         file = f"{scene.transactions}"
         twice = self.rule == "repeated_row"
         missing = [
-            *([] if report.problems == [] else [f"nothing is refused: {report.problems}"]),
-            *(
-                []
-                if len(found) == len(bad) == self.rows
-                else [f"{self.rows} rows by {self.rule}, found {bad}"]
-            ),
-            *([] if all(row.get("file", file) == file for row in bad) else ["the file"]),
-            *(
-                []
-                if twice or not {*below["TRANSACTION_ID"]} & {r["TRANSACTION_ID"] for r in bad}
-                else ["no bad row below"]
+            *_unless(report.problems == [], f"nothing is refused: {report.problems}"),
+            *_unless(len(found) == len(bad) == self.rows, f"{self.rows} rows by {self.rule}, found {bad}"),
+            *_unless(all(row.get("file", file) == file for row in bad), "the file"),
+            *_unless(
+                twice or not {*below["TRANSACTION_ID"]} & {r["TRANSACTION_ID"] for r in bad},
+                "no bad row below",
             ),
         ]
         message = ""
@@ -146,8 +139,8 @@ class Waits:
         path = f"transactions/{scene.day}.parquet"
         owed = [(e.asset, e.action) for e in planned.entries if e.action is not Action.WAITING]
         missing = [
-            *([] if unfinished == [path] else [f"{path} is waited for"]),
-            *([] if not owed else [f"nothing is owed: {owed}"]),
+            *_unless(unfinished == [path], f"{path} is waited for"),
+            *_unless(not owed, f"nothing is owed: {owed}"),
         ]
         detected = self.where if unfinished else "nowhere"
         return Verdict(detected, "what it said before counts", "; ".join(unfinished), tuple(missing))
@@ -167,10 +160,8 @@ class Healed:
         message = "; ".join(report.damaged)
         missing = [
             *_words(message, (f"{scene.home}/lake/{self.asset}/{scene.day}/",)),
-            *(
-                []
-                if report.outcome.computed == {self.asset: [scene.day]}
-                else [f"only it: {report.outcome.computed}"]
+            *_unless(
+                report.outcome.computed == {self.asset: [scene.day]}, f"only it: {report.outcome.computed}"
             ),
             *_kept(scene, after),
         ]
@@ -194,7 +185,7 @@ class Gap:
         told = {asset: found[scene.day] for asset, found in waiting.items() if scene.day in found}
         message = told.get(f"raw/{self.table}", "")
         missing = [
-            *([] if report.problems == [] else [f"nothing is refused: {report.problems}"]),
+            *_unless(report.problems == [], f"nothing is refused: {report.problems}"),
             *_words(message, (self.table, scene.day)),
             *(
                 f"no {a} {scene.day}"
@@ -227,9 +218,51 @@ class Late:
         missing = [
             *gap.missing,
             *_kept(scene, after),
-            *([f"nothing is computed: {computed}"] if computed else []),
+            *_unless(not computed, f"nothing is computed: {computed}"),
         ]
         return Verdict(gap.detected, "healed when it lands, without computing", gap.message, tuple(missing))
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A guard of what is learned from refuses weeks; the model, or the scores, of those weeks stay as they were.
+
+    Attributes:
+        asset: what refuses.
+        check: the guard that tells it.
+        says: what the message says besides, such as the column.
+    """
+
+    asset: str
+    check: str
+    says: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.asset}, guard"
+
+    def judge(self, scene: Scene) -> Verdict:
+        with scene.session() as session:
+            report = session.refresh()
+            after = session.versions()
+        failed = report.outcome.failed.get(self.asset, {})
+        week = max(failed, default="")
+        message = failed.get(week, "")
+        kept = "predictions" if self.asset == "predictions" else "fraud_lightgbm"
+        # A training set that stays the last good one differs from what is replayed on the corrected day.
+        # A model is not fitted on what was not replayed.
+        told = {
+            "training_set": {self.asset, "training_set_replay"},
+            "training_set_replay": {self.asset, "fraud_lightgbm"},
+        }.get(self.asset, {self.asset})
+        changed = [w for w in failed if after[kept].get(w) != scene.before[kept].get(w)]
+        missing = [
+            *_words(message, (f"{self.asset} {week}", self.check, self.says)),
+            *_unless({*report.outcome.failed} <= told, f"only {self.asset} fails: {report.problems}"),
+            *_unless(not changed, f"{kept} of {changed} as before"),
+        ]
+        detected = self.where if message else "nowhere"
+        return Verdict(detected, f"the last good {kept} of those weeks stay", message, tuple(missing))
 
 
 @dataclass(frozen=True)
@@ -250,7 +283,7 @@ class Check:
     def judge(self, scene: Scene) -> Verdict:
         with scene.session() as session:
             session.refresh()
-            failed = failed_checks(session, scene.day)
+            failed = failed_checks(session).get(scene.day, {})
         found = {name: words for name, words in failed.items() if name in self.names}
         message = "; ".join(found.values())
         missing = (
@@ -263,9 +296,28 @@ class Check:
         )
 
 
-def failed_checks(session: Session, partition: str) -> dict[str, str]:
-    """The asset checks that failed for a partition at its last evaluation, with what they said."""
-    return {}
+def failed_checks(session: Session) -> dict[str, dict[str, str]]:
+    """What Dagster shows as failed of the landed tables, by partition and check, with what was said."""
+    storage = session.instance.event_log_storage
+    keys = [
+        key
+        for key in session.definitions.resolve_asset_graph().asset_check_keys
+        if key.asset_key.path[0] in ("raw", "validated")
+    ]
+    found: dict[str, dict[str, str]] = {}
+    for info in storage.get_asset_check_partition_info(keys):
+        if info.is_current and info.latest_execution_status.value == "FAILED":
+            history = storage.get_asset_check_execution_history(info.check_key, limit=10_000)
+            evaluation = next(r.evaluation for r in history if r.partition == info.partition_key)
+            assert evaluation is not None
+            name = f"{info.check_key.asset_key.to_user_string()} {info.partition_key or ''}".strip()
+            said = found.setdefault(info.partition_key or "", {})
+            said[info.check_key.name] = f"{name}: {evaluation.description}"
+    return found
+
+
+def _unless(holds: bool, words: str) -> list[str]:
+    return [] if holds else [words]
 
 
 def _words(message: str, words: Collection[str]) -> list[str]:
