@@ -5,11 +5,12 @@ from dataclasses import replace
 import dagster as dg
 
 from my_platform.incremental.declare import Grain
-from my_platform.operations.assets import build_assets, partitions_of
+from my_platform.operations.assets import build_assets
 from my_platform.operations.home import data_span, open_heads, open_workspace, place_of, prepare_home
 from my_platform.operations.jobs import refresh_job
 from my_platform.operations.platform import Workspace
 from my_platform.operations.sensors import grain_jobs, owed_sensor
+from my_platform.operations.specs import partitions_of
 from my_platform.settings import Settings, load_settings
 
 

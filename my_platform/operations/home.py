@@ -11,9 +11,10 @@ import dagster as dg
 
 from my_platform.errors import HomeError, PlatformError
 from my_platform.incremental.declare import Asset, Grain, day_key
-from my_platform.operations.assets import Place, Span
+from my_platform.operations.assets import Place
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.platform import Project, Workspace
+from my_platform.operations.specs import Span
 from my_platform.settings import CHECKOUT, Settings
 from my_platform.storage.calendar import read_calendar
 from my_platform.storage.lake import Lake
