@@ -36,6 +36,7 @@ STAGES = {
     "validated": ("validated",),
     "features": ("features",),
     "marts": ("marts",),
+    "quality": ("quality",),
     "training": ("training",),
     "models": ("models",),
     "evaluation": ("evaluation",),
@@ -67,7 +68,7 @@ def main() -> None:
     load = os.getloadavg()
     lines: list[str] = []
     with temporary_folder() as folder:
-        source = _land(folder / "home", options.days)
+        source = land(folder / "home", options.days)
         for models in (False,) if options.without_models else (True, False):
             lines += _compare(folder, options.rounds, models, options.repeats)
     about = (
@@ -88,7 +89,7 @@ def main() -> None:
     )
 
 
-def _land(home: Path, days: int) -> str:
+def land(home: Path, days: int) -> str:
     """Land the days; what they are."""
     through = FIRST + timedelta(days=days - 1)
     if HANDBOOK.is_dir():
@@ -196,7 +197,7 @@ def _platform(folder: Path, landing: Path, models: bool, rounds: int) -> Built:
 def _group(asset: str) -> str:
     folder, _, name = asset.partition("/")
     if name:
-        return folder
+        return "quality" if folder in ("profiles", "checks") else folder
     training = dict.fromkeys(("training_set", "training_set_replay"), "training")
     judging = dict.fromkeys(("predictions", "test_set", "evaluation"), "evaluation")
     return {**training, "fraud_lightgbm": "models", **judging}.get(asset, "features")
