@@ -114,7 +114,7 @@ def _weeks(
     import polars as pl
 
     with stage("training"):
-        from my_platform.domains.fraud import evaluation, models, parameters, protocol
+        from my_platform.domains.fraud import evaluation, models, parameters, protocol, training
         from my_platform.storage.lake import file_in, json_in
 
     window = parameters.TRAINING_WINDOW_DAYS
@@ -138,13 +138,13 @@ def _weeks(
     for t0 in _wednesdays(first, last_report + timedelta(days=1)):
         start, end = protocol.training_days(t0, window)
         trained = min(end, last + timedelta(days=1)) - max(start, first_risk)
-        if trained.days < models.SHORTEST_WINDOW_DAYS or end > last + timedelta(days=1):
+        if trained.days < training.SHORTEST_WINDOW_DAYS or end > last + timedelta(days=1):
             continue
         if last_report < t0 - timedelta(days=1) or first_report >= t0:
             continue
         key = str(t0)
         with stage("training"):
-            made = models.training_set(
+            made = training.training_set(
                 cut(spending, "TX_DATETIME", start, end),
                 cut(risk, "TX_DATETIME", start, end),
                 cut(reports, "REPORTED_AT", start, t0),

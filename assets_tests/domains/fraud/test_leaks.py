@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from assets_tests.homes import FIRST
-from my_platform.domains.fraud import models
+from my_platform.domains.fraud import models, training
 from my_platform.domains.fraud.features import RISK, customer_spending, terminal_risk
 from my_platform.domains.fraud.simulator import SimulatorConfig, land_simulation
 from my_platform.errors import Refused
@@ -50,16 +50,16 @@ def stored(tables: Tables) -> pl.DataFrame:
 def replayed(tables: Tables, stored: pl.DataFrame, **planted: pl.DataFrame) -> None:
     """What the asset does with these tables."""
     given = {"training_set": stored, **tables, **planted}
-    models.training_set_replay(
+    training.training_set_replay(
         **{name: table.lazy() for name, table in given.items()}, partition=WEEK, inputs=INPUTS
     )
 
 
 def test_no_feature_changes_when_the_future_is_removed(tables: Tables, stored: pl.DataFrame) -> None:
-    made = models.training_set_replay(
+    made = training.training_set_replay(
         stored.lazy(), *(tables[n].lazy() for n in ("transactions", "labelled", "reports")), WEEK, INPUTS
     )
-    assert made.table.rows() == [("current", models.REPLAYED_ROWS, len(models.FEATURES))]
+    assert made.table.rows() == [("current", training.REPLAYED_ROWS, len(training.FEATURES))]
     assert [result.passed for result in made.checks] == [True]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from assets_tests.homes import day, folder_in_memory, land, session
 from my_platform.domains.fraud.landing_files import transactions_path
-from my_platform.domains.fraud.models import days_without_rows
+from my_platform.domains.fraud.training import days_without_rows
 from my_platform.operations.forecast import forecast
 from my_platform.storage.lake import json_in
 
