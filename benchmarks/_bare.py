@@ -154,7 +154,7 @@ def _weeks(
             _save(made, target / "training_set" / f"{key}.parquet")
         with stage("models"):
             inputs = {"training_set": {key: ""}, "model": {key: "0" * 12}}
-            replayed = pl.LazyFrame({"rows": [0]})
+            replayed = pl.LazyFrame({"training_set": [""], "rows": [0]})
             model = models.fraud_lightgbm(made.lazy(), replayed, key, options, inputs, threads).table
             path = target / "fraud_lightgbm" / f"{key}.txt"
             path.parent.mkdir(exist_ok=True)
