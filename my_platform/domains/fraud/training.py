@@ -1,0 +1,170 @@
+"""What the fraud models are fitted on: a week's training set, and its replay without the future.
+
+The partition is T0, the Wednesday on which the week begins that the model serves.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from typing import Any, Literal
+
+import polars as pl
+
+from my_platform.domains.fraud import protocol
+from my_platform.domains.fraud.evaluation import SHORTEST_WINDOW_DAYS
+from my_platform.domains.fraud.features import FEATURES, OF_FEATURES, customer_spending, terminal_risk
+from my_platform.errors import Refused
+from my_platform.features.replay import replay, sample
+from my_platform.incremental.checks import Check, CheckResult
+from my_platform.incremental.declare import Asset, Column, Grain, Produced, Read, same, table
+from my_platform.learning.leaks import TRAINING_CHECKS, Roles, judge_training_set
+
+DELAY_DAYS = 7
+ROLES = Roles(
+    key="TRANSACTION_ID",
+    time="TX_DATETIME",
+    known_at="REPORTED_AT",
+    label="IS_FRAUD",
+    features=FEATURES,
+    made_of_label=("TX_FRAUD", "TX_FRAUD_SCENARIO"),
+)
+TRAINING_LINEAGE = {
+    **{name: (("customer_spending", name),) for name in ("TRANSACTION_ID", "TX_DATETIME")},
+    **{name: (made_of,) for name, made_of in OF_FEATURES.items()},
+    **{name: (("validated/fraud_reports", name),) for name in ("IS_FRAUD", "REPORTED_AT")},
+}
+REPLAYED_ROWS = 200
+REPLAY_CHECK = Check(
+    "no_future_in_features",
+    f"The features of {REPLAYED_ROWS} rows are the same without what was not known at their time.",
+    about="training_set",
+)
+
+
+def training_set(
+    spending: pl.LazyFrame,
+    risk: pl.LazyFrame,
+    reports: pl.LazyFrame,
+    partition: str,
+    parameters: Mapping[str, Any],
+) -> Produced:
+    """Features of the training days joined with the labels that were known before T0, guarded against leaks."""
+    t0 = date.fromisoformat(partition)
+    rows = spending.join(risk.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner")
+    found = (
+        protocol.training_rows(rows, reports, t0, parameters["window_days"])
+        .select("TRANSACTION_ID", "TX_DATETIME", *FEATURES, "IS_FRAUD", "REPORTED_AT")
+        .collect()
+    )
+    first, end = protocol.training_days(t0, parameters["window_days"])
+    checks = judge_training_set(
+        found,
+        ROLES,
+        rows_before=datetime.combine(end, time()),
+        labels_before=datetime.combine(t0, time()),
+    )
+    start = found.select(pl.col("TX_DATETIME").min().dt.date()).item() or t0
+    days = found.select(pl.col("TX_DATETIME").dt.date().n_unique()).item()
+    holes = days_without_rows(found["TX_DATETIME"], t0, parameters["window_days"])
+    return Produced(
+        found,
+        metadata={
+            "days": days,
+            "frauds": int(found["IS_FRAUD"].sum()),
+            "first_day": str(start),
+            **({"days_without_rows": holes} if holes else {}),
+            **(
+                {"window": f"clipped to {days} days: data begin on {start}, not {first}"}
+                if start > first
+                else {}
+            ),
+        },
+        checks=checks,
+    )
+
+
+def training_set_replay(
+    training_set: pl.LazyFrame,
+    transactions: pl.LazyFrame,
+    labelled: pl.LazyFrame,
+    reports: pl.LazyFrame,
+    partition: str,
+    inputs: Mapping[str, Any],
+) -> Produced:
+    """How many rows of the training set, and of how many features, came out the same without the future."""
+    rows = sample(training_set.collect(), "TRANSACTION_ID", REPLAYED_ROWS)
+    every = transactions.collect()
+    terminals = every.join(rows, on="TRANSACTION_ID", how="semi").select("TERMINAL_ID").unique().lazy()
+    known = protocol.as_reported(labelled.join(terminals, on="TERMINAL_ID", how="semi"), reports).collect()
+    found = [
+        *replay(customer_spending, rows, every),
+        *replay(terminal_risk, rows, every, known, known_at="KNOWN_AT"),
+    ]
+    numbers = {"rows": rows.height, "features": len(FEATURES), "features_that_differ": len(found)}
+    results = [CheckResult(REPLAY_CHECK.name, not found, numbers, str(found[0]) if found else "")]
+    if found:
+        raise Refused(f"{len(found)} features saw the future: {found[0]}. Correct the feature", results)
+    replayed = {
+        "training_set": [inputs["training_set"][partition]],
+        "rows": [rows.height],
+        "features": [len(FEATURES)],
+    }
+    return Produced(pl.DataFrame(replayed), metadata=numbers, checks=results)
+
+
+def days_without_rows(times: pl.Series, t0: date, window_days: int) -> list[str]:
+    """The days of a training window, from the first row on, on which no labelled transaction happened."""
+    _, end = protocol.training_days(t0, window_days)
+    there = set(times.dt.date().unique())
+    first = min(there, default=end)
+    days = (first + timedelta(days=number) for number in range((end - first).days))
+    return [str(day) for day in days if day not in there]
+
+
+def training_assets(
+    *, features: Mapping[str, Column], window_days: int, gaps: Literal["wait", "pass"] = "wait"
+) -> list[Asset]:
+    """The weekly training sets over so many days of features with these columns, and their replays."""
+    week: dict[str, Any] = {"grain": Grain.WEEK, "owners": ("team:fraud-models",), "group": "training"}
+    first, last_day = -DELAY_DAYS - window_days, -DELAY_DAYS - 1
+    training = table(
+        "training_set",
+        reads={
+            "spending": Read("customer_spending", first, last_day, gaps, SHORTEST_WINDOW_DAYS),
+            "risk": Read("terminal_risk", first, last_day, gaps, SHORTEST_WINDOW_DAYS),
+            "reports": Read("validated/fraud_reports", first, -1, gaps, 1),
+        },
+        parameters={"window_days": window_days},
+        columns={
+            "TRANSACTION_ID": Column(pl.Int64(), "the transaction"),
+            "TX_DATETIME": Column(pl.Datetime("us"), "when it happened, UTC"),
+            **{name: features[name] for name in FEATURES},
+            "IS_FRAUD": Column(pl.Boolean(), "the label as it was known before T0"),
+            "REPORTED_AT": Column(pl.Datetime("us"), "when the label became known, UTC"),
+        },
+        own_checks=TRAINING_CHECKS,
+        lineage=TRAINING_LINEAGE,
+        **week,
+    )(training_set)
+    replayed = table(
+        "training_set_replay",
+        reads={
+            "training_set": same("training_set"),
+            "transactions": Read(
+                "validated/transactions", first + customer_spending.reads().first, last_day, "pass", 0
+            ),
+            "labelled": Read(
+                "labelled_transactions", first + terminal_risk.reads().first, last_day, "pass", 0
+            ),
+            "reports": Read(
+                "validated/fraud_reports", first + terminal_risk.reads().first, last_day, "pass", 0
+            ),
+        },
+        columns={
+            "training_set": Column(pl.String(), "data version of the training set that was replayed"),
+            "rows": Column(pl.Int64(), "training rows whose features were computed again"),
+            "features": Column(pl.Int64(), "features that came out the same"),
+        },
+        own_checks=(REPLAY_CHECK,),
+        **week,
+    )(training_set_replay)
+    return [training, replayed]
