@@ -30,7 +30,7 @@ from my_platform.domains.fraud.parameters import BOOSTING_ROUNDS
 
 FIRST = date(2018, 4, 1)
 DAYS = 136
-DAILY = "group:raw or group:validated or group:features or group:marts"
+DAILY = "group:raw or group:references or group:validated or group:features or group:marts"
 STAGES = {
     "raw": ("raw",),
     "validated": ("validated",),

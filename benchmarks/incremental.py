@@ -28,8 +28,8 @@ from benchmarks._report import (
 )
 
 FIRST = date(2018, 4, 1)
-DAILY = "group:raw or group:validated or group:features or group:marts"
-WITHOUT_MARTS = "group:raw or group:validated or group:features"
+WITHOUT_MARTS = "group:raw or group:references or group:validated or group:features"
+DAILY = f"{WITHOUT_MARTS} or group:quality or group:marts"
 COMMAND = "make bench BENCHMARKS=incremental ARGS=--write"
 
 
@@ -131,11 +131,14 @@ def _corrected(folder: Path, options: argparse.Namespace) -> list[str]:
     again = folder / "again"
     full = {"without marts": _refresh(home, WITHOUT_MARTS)}
     shutil.copytree(home / "landing", again / "landing")
-    full["with marts"] = _refresh(again, DAILY)
+    full["with marts and checks"] = _refresh(again, DAILY)
     last = options.days - 1
     days = [FIRST + timedelta(days=number) for number in (last // 4, last // 2, last * 3 // 4, last)]
     corrected = []
-    for what, selection, where in (("without marts", WITHOUT_MARTS, home), ("with marts", DAILY, again)):
+    for what, selection, where in (
+        ("without marts", WITHOUT_MARTS, home),
+        ("with marts and checks", DAILY, again),
+    ):
         for day in days:
             _correct(where, day)
             corrected.append((what, day, _refresh(where, selection)))

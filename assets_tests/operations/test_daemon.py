@@ -33,7 +33,8 @@ _SENSOR = """query ($sensor: SensorSelector!) { sensorOrError(sensorSelector: $s
 _STOP = "mutation ($id: String!) { stopSensor(id: $id) { __typename } }"
 _START = "mutation ($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename } }"
 _FAILURES = """query ($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
-    ... on ExecutionStepFailureEvent { error { message } } } } } }"""
+    ... on ExecutionStepFailureEvent { failureMetadata { metadataEntries { label
+        ... on MarkdownMetadataEntry { mdStr } } } } } } } }"""
 
 
 _KEEP_UP_TO_DATE = {
@@ -87,11 +88,14 @@ class Ui:
         return str(status())
 
     def messages(self) -> str:
-        """What failed steps say."""
+        """What failed steps name, one by one."""
         runs = self.ask("{ runsOrError { ... on Runs { results { runId status } } } }")["runsOrError"]
         failed = [run["runId"] for run in runs["results"] if run["status"] == "FAILURE"]
         events = [e for run in failed for e in self.ask(_FAILURES, run=run)["logsForRun"]["events"]]
-        return "\n".join(event["error"]["message"] for event in events if event.get("error"))
+        entries = [
+            e for event in events for e in (event.get("failureMetadata") or {}).get("metadataEntries", ())
+        ]
+        return "\n".join(entry["mdStr"] for entry in entries if entry["label"] == "partitions")
 
     def versions(self) -> Versions:
         with session(self.home) as opened:
