@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     )
     nets: Literal["off", "budget", "full"] = Field(
         default="off",
-        description="the net beside LightGBM: `budget` fits a week in under a minute on two cores, `full` takes longer",
+        description="the net beside LightGBM: `budget` fits a week in about a minute, `full` takes ten times as long",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="where nets are computed: `auto` takes CUDA where there is such a device"
