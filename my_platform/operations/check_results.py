@@ -39,9 +39,9 @@ def to_settle(
     """
     assets, nodes = workspace.project.assets, workspace.project.nodes
     gaps = [(asset, day) for asset, days in missing(workspace).items() for day in days]
-    told = workspace.lake.index.disputed()
-    found = [each for each in gaps if each not in set(told)]
-    disputed = [each for each in told if each[0] in assets and each not in set(gaps)]
+    told = set(workspace.lake.index.disputed())
+    found = [each for each in gaps if each not in told]
+    disputed = sorted(each for each in told - set(gaps) if each[0] in assets)
     if disputed:
         busy = _places(workspace, plan())
         found += [each for each in disputed if each not in busy]

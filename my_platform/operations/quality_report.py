@@ -19,12 +19,12 @@ from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.refresh import Planned
 from my_platform.quality.checks import PREFIX
 from my_platform.quality.judging import Result
-from my_platform.quality.page import MOST_DAYS, TableQuality, page_path, quality_page
+from my_platform.quality.page import MOST_DAYS, Rows, TableQuality, page_path, quality_page
 from my_platform.quality.tables import CONTRACT, FRESHNESS, SCHEMA
 from my_platform.storage.lake import ABSENT, partition_key
 from my_platform.storage.objects import replace_file
 
-Standing = dict[str, dict[str, list[dict[str, Any]]]]
+Standing = dict[str, Mapping[str, Rows]]
 """Rows of checks by validated table and partition; their fields are those of ``quality.checks.COLUMNS``."""
 
 
@@ -60,28 +60,33 @@ def standing(workspace: Workspace, heads: Heads, planned: Planned, last: int | N
         planned: the plan over all partitions.
         last: only as many partitions of each table, the last ones.
     """
-    found: Standing = {}
+    return {table.name: table.results for table in _tables(workspace, heads, planned, last)}
+
+
+def _tables(
+    workspace: Workspace, heads: Heads, planned: Planned, last: int | None = None
+) -> Iterator[TableQuality]:
+    """How each checked table stands; see `standing`."""
     for one in checked_tables(workspace.project):
+        name = one.validated.name
         stored = _stored(workspace, heads, one.results.name)
-        by_partition = {
+        rows = {
             partition: _read(workspace, one.results.name, partition, version)
             for partition, version in list(stored.items())[-last if last else 0 :]
         }
-        for partition in _by_rule(workspace, heads, one.validated.name, stored):
-            if partition in by_partition:
-                by_partition[partition] = [
-                    *_of_contract(workspace, heads, one.validated.name, partition),
-                    *by_partition[partition],
-                ]
-        for partition, problem in _problems(workspace, one, planned).items():
-            by_partition[partition] = [asdict(problem), *by_partition.get(partition, [])]
-        found[one.validated.name] = dict(sorted(by_partition.items()))
-    return found
+        problems = _problems(workspace, one, planned)
+        current = heads.read([name])[name]
+        bad = _by_rule(workspace, name, current, {*rows, *problems})
+        for partition in bad.keys() & rows.keys():
+            of_contract = _of_contract(workspace, name, partition, current.get(partition, ABSENT))
+            rows[partition] = [*of_contract, *rows[partition]]
+        for partition, problem in problems.items():
+            rows[partition] = [asdict(problem), *rows.get(partition, [])]
+        yield TableQuality(name, one.checks, dict(sorted(rows.items())), bad)
 
 
-def _of_contract(workspace: Workspace, heads: Heads, asset: str, partition: str) -> Iterator[dict[str, Any]]:
+def _of_contract(workspace: Workspace, asset: str, partition: str, version: str) -> Iterator[dict[str, Any]]:
     """What the contract of a partition with bad rows answered."""
-    version = heads.read([asset])[asset].get(partition, ABSENT)
     for fingerprint in workspace.lake.index.find(asset, partition, version)[:1]:
         for found in stored_results(workspace.lake, asset, partition, fingerprint):
             severity = None if found.passed else found.severity
@@ -141,12 +146,7 @@ def show_quality(
 
 def write_quality_page(workspace: Workspace, heads: Heads, planned: Planned, reports: Path) -> Path:
     """Write the page as everything stands now; at most the last ``MOST_DAYS`` days of each table."""
-    results = standing(workspace, heads, planned, last=MOST_DAYS)
-    tables = []
-    for one in checked_tables(workspace.project):
-        found = results[one.validated.name]
-        bad = _by_rule(workspace, heads, one.validated.name, found)
-        tables.append(TableQuality(one.validated.name, one.checks, found, bad))
+    tables = list(_tables(workspace, heads, planned, last=MOST_DAYS))
     path = page_path(reports)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, quality_page(tables).encode())
@@ -154,12 +154,11 @@ def write_quality_page(workspace: Workspace, heads: Heads, planned: Planned, rep
 
 
 def _by_rule(
-    workspace: Workspace, heads: Heads, asset: str, partitions: Iterable[str]
+    workspace: Workspace, asset: str, current: Mapping[str, str], partitions: Iterable[str]
 ) -> dict[str, Mapping[str, int]]:
     """Rows in quarantine by partition and the rule that they broke first."""
-    current = heads.read([asset])[asset]
     found: dict[str, Mapping[str, int]] = {}
-    for partition in partitions:
+    for partition in sorted(partitions):
         try:
             rows = workspace.lake.quarantined(asset, partition, current.get(partition, ""))
         except DamagedObject:
