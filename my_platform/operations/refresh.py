@@ -134,8 +134,12 @@ def bring_up_to_date(
         if not done.made_progress:
             break
     # Of what the run may not change, it must not tell what is no longer so either.
-    whole = planned if allowed is None else plan_as_it_is(workspace, heads)
-    follow(workspace, heads, outcome, lambda: whole.entries)
+    follow(
+        workspace,
+        heads,
+        outcome,
+        lambda: (planned if allowed is None else plan_as_it_is(workspace, heads)).entries,
+    )
     settle(workspace, heads, to_settle(workspace, lambda: planned.entries, allowed))
     return outcome
 

@@ -42,7 +42,7 @@ def fraud_tabm(
         recipe,
         device,
         devices=devices,
-        checkpoints=checkpoints / f"fraud_tabm {partition}",
+        checkpoints=checkpoints,
     )
     files = net.files()
     about = {
