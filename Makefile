@@ -1,5 +1,5 @@
-# `make` lists the targets. Everything is installed into .venv and nowhere else: the extras dev and s3; others by
-#   .venv/bin/pip install -c constraints.txt -e '.[postgres,ray,serve]'
+# `make` lists the targets. Everything is installed into .venv and nowhere else: the extras dev, s3 and serve;
+# others by .venv/bin/pip install -c constraints.txt -e '.[postgres,ray]'
 
 PYTHON ?= python3
 # A home other than the default one, for demo and ui: make demo HOME_DIR=/data/home
@@ -81,7 +81,7 @@ lock: $(INSTALLED) ## write requirements.lock anew, from pyproject.toml and cons
 	@sed -n '/^#/p; /^[^#]/q' requirements.lock >$(VENV)/lock.new
 	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --no-emit-index-url -c constraints.txt \
-		--extra dev --extra s3 pyproject.toml >>$(VENV)/lock.new
+		--extra dev --extra s3 --extra serve pyproject.toml >>$(VENV)/lock.new
 	@mv $(VENV)/lock.new requirements.lock
 
 clean: ## remove .venv and all caches, but no home
@@ -133,7 +133,7 @@ $(INSTALLED): pyproject.toml constraints.txt requirements.lock $(PY)
 	@$(PIP) --no-deps --require-hashes --only-binary :all: -r requirements.lock
 	@$(PIP) -c constraints.txt torch
 	@$(PIP) --no-deps --no-build-isolation -e .
-	@$(PY) -m pip check >/dev/null 2>&1 || $(PIP) --no-build-isolation -c constraints.txt -e '.[dev,s3]'
+	@$(PY) -m pip check >/dev/null 2>&1 || $(PIP) --no-build-isolation -c constraints.txt -e '.[dev,s3,serve]'
 	@$(PY) -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib || true
 	@printf '%s\n' "$(CURDIR)" >$@
 
