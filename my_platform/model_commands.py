@@ -194,14 +194,17 @@ def costs(
     from my_platform.operations.costs import By
     from my_platform.operations.costs import costs as summed
     from my_platform.operations.home import open_workspace
+    from my_platform.operations.tuning import study_costs
 
     kinds = get_args(By)
     chosen = next((kind for kind in kinds if kind == by), None)
     if chosen is None:
         raise PlatformError(f"--by {by}: expected {', '.join(kinds)}")
-    workspace = open_workspace(settings_of_call())
+    settings = settings_of_call()
+    workspace = open_workspace(settings)
     raw = [asset.name for asset in workspace.project.assets.values() if asset.source is not None]
-    found = summed(workspace.lake.index.costs(), chosen, raw)
+    studies = study_costs(settings, [contender.model for contender in workspace.project.contenders])
+    found = summed(sorted([*workspace.lake.index.costs(), *studies], key=lambda c: c.at_s), chosen, raw)
     if as_json:
         print_json(found)
         return

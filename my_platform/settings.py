@@ -126,6 +126,10 @@ class Settings(BaseSettings):
         return self.home / "checkpoints"
 
     @property
+    def studies(self) -> Path:
+        return self.home / "studies"
+
+    @property
     def registry(self) -> Path:
         return self.home / "registry"
 

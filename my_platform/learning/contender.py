@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from my_platform.learning.budgets import Budget, Load
 from my_platform.learning.gate import Policy
+from my_platform.learning.search_space import Tuning
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Contender:
         test_set: the asset of the test rows, which all models of one use share.
         load: makes of its files a function that scores features.
         looked_at: rows with the highest score that can be looked at each day; sets the operating threshold.
+        tuning: how its parameters can be searched.
+        chosen_on: the weeks whose tests its parameters were chosen by, which therefore do not tell how good it is.
     """
 
     use: str
@@ -55,6 +58,8 @@ class Contender:
     budget: Budget
     policy: Policy
     looked_at: int
+    tuning: Tuning | None = None
+    chosen_on: tuple[str, ...] = ()
 
     @property
     def assets(self) -> tuple[str, ...]:

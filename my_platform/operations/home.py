@@ -24,7 +24,7 @@ from my_platform.storage.lake import Lake
 from my_platform.storage.landing import Landing, key_of
 from my_platform.storage.limits import Limits
 from my_platform.storage.objects import FolderStore, locked, open_store, replace_file
-from my_platform.storage.places import LandingBucket, LandingFolder, Unreadable
+from my_platform.storage.places import Unreadable, open_place
 from my_platform.storage.trace_index import TraceIndex
 
 # Not in the checkout's file: this storage looks for its files in DAGSTER_HOME, which a throwaway instance, as
@@ -126,13 +126,9 @@ def open_workspace(settings: Settings, project: Project | None = None) -> Worksp
     else:
         index = TraceIndex(Path(settings.lake) / "index.sqlite")
     lake = Lake(open_store(settings.lake), FolderStore(settings.home / "quarantine"), index)
-    place = (
-        LandingBucket(settings.landing)
-        if "://" in settings.landing
-        else LandingFolder(Path(settings.landing))
-    )
     limits = Limits(settings.most_file_rows, settings.most_file_bytes)
-    return Workspace(project or load_project(settings), lake, Landing(place, index, limits, settings.quiet_s))
+    landing = Landing(open_place(settings.landing), index, limits, settings.quiet_s)
+    return Workspace(project or load_project(settings), lake, landing)
 
 
 def open_heads(settings: Settings, workspace: Workspace, instance: dg.DagsterInstance) -> DagsterHeads:

@@ -1,7 +1,8 @@
 """The weekly tests that tell of a recipe: which are usable for a model, and their scored rows.
 
 A model serves the week from T0 on, and no test of its own is known by then. What is known are the tests of its
-recipe: the weeks up to T0 − 14, each scored by the model that the recipe gave for that week.
+recipe: the weeks up to T0 − 14, each scored by the model that the recipe gave for that week. Weeks that the recipe's
+parameters were chosen by are left out.
 """
 
 from collections.abc import Mapping
@@ -58,6 +59,7 @@ class WeeklyTests:
             for week, version in self.current(contender.predictions).items()
             if date.fromisoformat(week) <= last
             and week in tested
+            and week not in contender.chosen_on
             and self._by_present_code(contender.model, week, models.get(week, ABSENT))
         }
 

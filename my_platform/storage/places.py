@@ -78,7 +78,7 @@ class LandingPlace(Protocol):
         ...
 
     def create(self, path: str, data: bytes) -> None:
-        """Write a file whole; only people's decisions are written here, each under a name of its own.
+        """Write a file whole; only decisions and choices are written here, each under a name of its own.
 
         Raises:
             PlatformError: it cannot be written.
@@ -227,6 +227,11 @@ class LandingBucket:
         mark = int.from_bytes(hashlib.sha256(tag.strip('"').encode()).digest()[:7], "little")
         # A listing tells milliseconds, the head of one object whole seconds.
         return Listed(path, size, int(modified.timestamp()) * 1_000_000_000, mark)
+
+
+def open_place(url: str) -> LandingPlace:
+    """The landing place of a folder or of s3://bucket/prefix."""
+    return LandingBucket(url) if "://" in url else LandingFolder(Path(url))
 
 
 def is_hostile(path: str) -> bool:

@@ -11,6 +11,12 @@ from my_platform.domains.fraud.labels import labelled_transactions
 from my_platform.domains.fraud.models import load_model, weekly_assets
 from my_platform.domains.fraud.publishing import USE, model_publisher, report_publisher
 from my_platform.domains.fraud.tabm import load_net, tabm_assets
+from my_platform.domains.fraud.tuning import (
+    ROUNDS,
+    lightgbm_choice,
+    lightgbm_parameters,
+    lightgbm_tuning,
+)
 from my_platform.features.assets import feature_asset
 from my_platform.incremental.declare import Asset, Grain
 from my_platform.learning.contender import Contender, TestColumns
@@ -78,6 +84,8 @@ def assets(settings: Settings) -> list[Asset]:
     spending = feature_asset(customer_spending, rows=valid["transactions"], events=valid["transactions"])
     risk = feature_asset(terminal_risk, rows=valid["transactions"], events=labelled_transactions)
     registry = Registry(settings.registry, Tracker(settings.mlflow_folder))
+    choice = lightgbm_choice(settings)
+    trees = lightgbm_parameters(settings, choice)
     return [
         *raw.values(),
         *valid.values(),
@@ -96,8 +104,9 @@ def assets(settings: Settings) -> list[Asset]:
             features={**spending.columns, **risk.columns},
             gaps=settings.training_gaps,
             window_days=settings.training_window_days or parameters.TRAINING_WINDOW_DAYS,
-            lightgbm=parameters.LIGHTGBM_PARAMETERS,
-            rounds=settings.boosting_rounds or parameters.BOOSTING_ROUNDS,
+            lightgbm={name: value for name, value in trees.items() if name != ROUNDS},
+            rounds=trees[ROUNDS],
+            chosen_on=tuple(choice.folds) if choice else (),
             seed=parameters.SEED,
             threads=settings.threads,
             publish_model=model_publisher(registry),
@@ -139,6 +148,7 @@ def contenders(settings: Settings) -> list[Contender]:
         "policy": parameters.POLICY,
         "looked_at": parameters.CARDS_A_DAY,
     }
+    choice = lightgbm_choice(settings)
     found = [
         Contender(
             model="fraud_lightgbm",
@@ -146,6 +156,8 @@ def contenders(settings: Settings) -> list[Contender]:
             evaluation="evaluation",
             load=load_model,
             budget=parameters.LIGHTGBM_BUDGET,
+            tuning=lightgbm_tuning(settings, choice),
+            chosen_on=tuple(choice.folds) if choice else (),
             **shared,
         )
     ]

@@ -4,7 +4,7 @@ The partition is T0, the Wednesday on which the week begins that the models serv
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -108,9 +108,11 @@ def evaluation(
         "models": {name: found.metrics},
         **found.as_json(),
         "weeks": [week.as_json() for week in earlier],
+        "chosen_on": partition in parameters["chosen_on"],
         **attribution.as_json(),
     }
-    html = evaluation_report(t0, _facts(name, version, about), found, earlier, attribution)
+    facts = _facts(name, version, about, parameters["chosen_on"])
+    html = evaluation_report(t0, facts, found, earlier, attribution)
     return Produced(
         files_table({"metrics.json": json.dumps(figures, sort_keys=True, indent=1), "report.html": html}),
         metadata={
@@ -188,11 +190,18 @@ def test_set_asset(features: Mapping[str, Column]) -> Asset:
 
 
 def evaluation_asset(
-    name: str, model: str, predictions: str, *, attribute: Attribute = no_attribution, publish: Any = None
+    name: str,
+    model: str,
+    predictions: str,
+    *,
+    attribute: Attribute = no_attribution,
+    chosen_on: tuple[str, ...] = (),
+    publish: Any = None,
 ) -> Asset:
     """The weekly evaluation of one model by its predictions.
 
     Args:
+        chosen_on: the weeks whose tests the model's parameters were chosen by.
         attribute: what a model's table of files and some test rows tell of its features.
     """
     first = -7 * EARLIER_WEEKS
@@ -208,7 +217,7 @@ def evaluation_asset(
             "reports": Read("validated/fraud_reports", -14, -1, "wait", 7),
             "model": same(model),
         },
-        parameters={"model": model},
+        parameters={"model": model, "chosen_on": chosen_on},
         runtime={"attribute": attribute},
         kinds=("html",),
         columns=FILES,
@@ -255,7 +264,7 @@ def _spread_rows(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.gather_every(max(1, rows.height // _ROWS_FOR_ATTRIBUTION))
 
 
-def _facts(name: str, version: str, about: Mapping[str, Any]) -> ModelFacts:
+def _facts(name: str, version: str, about: Mapping[str, Any], chosen_on: Sequence[str]) -> ModelFacts:
     return ModelFacts(
         name=name,
         version=version[:12],
@@ -266,4 +275,5 @@ def _facts(name: str, version: str, about: Mapping[str, Any]) -> ModelFacts:
         parameters=about["parameters"],
         seeds=about["seeds"],
         first_training_day=date.fromisoformat(about["train"]["from"]),
+        chosen_on=tuple(chosen_on),
     )

@@ -163,10 +163,15 @@ def weekly_assets(
     seed: int,
     threads: int,
     gaps: Literal["wait", "pass"] = "wait",
+    chosen_on: tuple[str, ...] = (),
     publish_model: Any = None,
     publish_report: Any = None,
 ) -> list[Asset]:
-    """The weekly assets for one choice of training window and parameters, over features with these columns."""
+    """The weekly assets for one choice of training window and parameters, over features with these columns.
+
+    Args:
+        chosen_on: the weeks whose tests the parameters were chosen by.
+    """
     week: dict[str, Any] = {"grain": Grain.WEEK, "owners": ("team:fraud-models",)}
     model = table(
         "fraud_lightgbm",
@@ -188,7 +193,12 @@ def weekly_assets(
     )
     tested = test_set_asset(features)
     figures = evaluation_asset(
-        "evaluation", model.name, scores.name, attribute=lightgbm_attribution, publish=publish_report
+        "evaluation",
+        model.name,
+        scores.name,
+        attribute=lightgbm_attribution,
+        chosen_on=chosen_on,
+        publish=publish_report,
     )
     return [
         *training_assets(features=features, window_days=window_days, gaps=gaps),

@@ -52,7 +52,8 @@ PUBLISHED_MEAN_OF_FOUR_WEEKS = (
 class ModelFacts:
     """What a report says of the model and of what it was fitted on.
 
-    `first_training_day` is given where the data begin later than the training window does.
+    `first_training_day` is given where the data begin later than the training window does, `chosen_on` the weeks
+    whose tests the parameters were chosen by.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ModelFacts:
     parameters: Mapping[str, object]
     seeds: Mapping[str, int]
     first_training_day: date | None = None
+    chosen_on: tuple[str, ...] = ()
 
     def training_days(self, t0: date) -> tuple[date, date]:
         """The first day of the rows it was fitted on, and the day after their last."""
@@ -129,6 +131,14 @@ def _heading(t0: date, model: ModelFacts) -> list[str]:
         f"<h1>Test week T0 = {t0.isoformat()}</h1>",
         f"<p>{escape(model.name)} <code>{escape(model.version)}</code>, fitted on labels known before "
         f"{t0.isoformat()}, tested on {_days(first, end)}</p>",
+        *(
+            [
+                '<p class="warning">The parameters were chosen by this week, among others: these figures flatter '
+                "the model, and the gate does not look at them.</p>"
+            ]
+            if t0.isoformat() in model.chosen_on
+            else []
+        ),
         "</header>",
     ]
 
@@ -296,6 +306,7 @@ def _provenance(t0: date, model: ModelFacts) -> list[str]:
         "Model version": model.version,
         "Training set": model.training_set_digest,
         "Training window": window,
+        **({"Parameters chosen by weeks": ", ".join(model.chosen_on)} if model.chosen_on else {}),
     }
     seeds = {f"{name} (seed)": value for name, value in sorted(model.seeds.items())}
     parameters = dict(sorted(model.parameters.items()))

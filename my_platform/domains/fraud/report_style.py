@@ -66,6 +66,7 @@ th:first-child, td:first-child, .facts td { text-align: left; }
 .facts td:first-child { width: 38%; color: #475569; }
 .own td { font-weight: bold; background: #eff6ff; }
 .group td { padding-top: 12px; color: #475569; font-size: 12.5px; }
+.warning { margin-top: 6px; padding: 6px 10px; background: #fff7ed; border-left: 3px solid #d9480f; }
 .note { margin-top: 8px; font-size: 12px; color: #64748b; }
 @media print { body { background: #fff; } .panel, .card { break-inside: avoid; } }
 """
