@@ -31,6 +31,7 @@ from my_platform.domains.fraud.simulator import land_late_labels
 
 ROUNDS = 5
 MONTH = (-30, 0)
+TWO_MONTHS = (-60, 0)
 WHOLE = None
 TRAINED = (-7 - TRAINING_WINDOW_DAYS, -8)
 # First and last day that is read of an input, counted from the reader's day, or from the first of its week.
@@ -59,14 +60,20 @@ READS: dict[str, dict[str, tuple[int, int] | None]] = {
     "checks/terminals": {"profiles/terminals": WHOLE, "validated/terminals": WHOLE},
     "checks/transactions": {"profiles/transactions": (-28, 0), "validated/transactions": (-6, 0)},
     "checks/fraud_reports": {"profiles/fraud_reports": (-28, 0), "validated/fraud_reports": (-6, 0)},
-    "labelled_transactions": {"validated/fraud_reports": (0, 0), "validated/transactions": MONTH},
+    "labelled_transactions": {
+        "validated/fraud_reports": (0, 0),
+        "validated/transactions": MONTH,
+        "customer_spending": MONTH,
+    },
     "customer_spending": {"validated/transactions": MONTH},
+    "usual_spending": {"customer_spending": TWO_MONTHS},
     "terminal_risk": {"validated/transactions": (0, 0), "labelled_transactions": MONTH},
     "marts/daily_fraud_by_segment": {"labelled_transactions": (0, 0), "validated/customers": WHOLE},
     "marts/daily_fraud_by_terminal": {"labelled_transactions": (0, 0)},
     "marts/daily_volume_by_segment": {"validated/transactions": (0, 0), "validated/customers": WHOLE},
     "training_set": {
         "customer_spending": TRAINED,
+        "usual_spending": TRAINED,
         "terminal_risk": TRAINED,
         "validated/fraud_reports": (TRAINED[0], -1),
     },
@@ -76,6 +83,7 @@ READS: dict[str, dict[str, tuple[int, int] | None]] = {
             ("validated/transactions", "labelled_transactions", "validated/fraud_reports"),
             (TRAINED[0] + MONTH[0], TRAINED[1]),
         ),
+        "customer_spending": (TRAINED[0] + TWO_MONTHS[0], TRAINED[1]),
     },
     "fraud_lightgbm": {"training_set": (0, 0), "training_set_replay": (0, 0)},
     "predictions": {
@@ -83,11 +91,13 @@ READS: dict[str, dict[str, tuple[int, int] | None]] = {
         "training_set": (0, 0),
         "validated/transactions": (0, 6),
         "customer_spending": (0, 6),
+        "usual_spending": (0, 6),
         "terminal_risk": (0, 6),
     },
     "test_set": {
         "validated/transactions": (-14, 6),
         "customer_spending": (0, 6),
+        "usual_spending": (0, 6),
         "terminal_risk": (0, 6),
         "validated/fraud_reports": (-14, 13),
     },
@@ -276,7 +286,8 @@ def test_a_changed_constant_recomputes_the_feature_set_that_uses_it_and_its_read
     owed = {**readers(before, after), **by_code}
     assert done["computed"] == sorted_by_asset(owed)
     weekly = {"training_set", "fraud_lightgbm", "predictions", "test_set", "evaluation"}
-    assert set(owed) == {"customer_spending", "training_set_replay", *weekly}
+    daily = {"customer_spending", "usual_spending", "labelled_transactions"}
+    assert set(owed) == {*daily, "training_set_replay", *weekly}
     back = place.refresh()
     assert back["computed"] == {}
     assert place.versions() == before

@@ -14,6 +14,9 @@ from my_platform.cli import app
 from my_platform.errors import PlatformError
 
 WEEKS = ["2025-02-12", "2025-02-19", "2025-02-26"]
+MODEL = "fraud_lightgbm"
+OF_MODEL = {MODEL, "predictions", "evaluation"}
+SEARCH = ("tune", MODEL, "--trials", "4", "--folds", "2", "--keep-out", "0")
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Commands:
 
     home: Path
 
-    def __call__(self, *words: str, code: int = 0) -> Any:
+    def __call__(self, *words: str, code: int | None = 0) -> Any:
         given = {
             "MY_PLATFORM_BOOSTING_ROUNDS": "10",
             "MY_PLATFORM_THREADS": "1",
@@ -31,7 +34,7 @@ class Commands:
         done = CliRunner().invoke(app, ["--home", str(self.home), *words, "--json"], env=given)
         if isinstance(done.exception, PlatformError):
             raise done.exception
-        assert done.exit_code == code, done.output
+        assert code is None or done.exit_code == code, done.output
         return json.loads(done.stdout)
 
 
@@ -51,6 +54,16 @@ def registered(call: Commands) -> dict[str, Any]:
     found = call("models")["uses"]["fraud"]
     assert isinstance(found, dict)
     return found
+
+
+def test_the_last_tested_weeks_report_shows_what_the_gate_found(call: Commands) -> None:
+    reports = {
+        path.stem: path.read_text() for path in (call.home / "reports/fraud/fraud_lightgbm").glob("*.html")
+    }
+
+    judged = [week for week, html in reports.items() if "Against the champion" in html]
+    assert judged == [max(reports)]
+    assert "passed the gate" in reports[max(reports)]
 
 
 def test_every_fitted_model_is_registered_with_facts_and_a_card(call: Commands) -> None:
@@ -140,3 +153,100 @@ def test_a_name_that_no_model_has_is_told(call: Commands) -> None:
         call("promote", "fraud_lightgmb")
     with pytest.raises(PlatformError, match="no model of the week 2031-01-01"):
         call("compare", "fraud_lightgbm", "fraud_lightgbm@2031-01-01")
+
+
+def stale(call: Commands) -> set[str]:
+    found = call("plan")
+    return {asset for kind in ("certain", "possible") for asset in found[kind]}
+
+
+@pytest.fixture(scope="module")
+def tuned(call: Commands) -> Any:
+    return call(*SEARCH)
+
+
+def test_a_dry_run_changes_nothing(call: Commands) -> None:
+    found = call(*SEARCH, "--dry-run")
+
+    assert found["chosen"] is None
+    assert stale(call) == set()
+
+
+def test_the_same_command_again_goes_on_and_fits_nothing(call: Commands, tuned: Any) -> None:
+    before = call("costs")["total"]["cpu_seconds"]
+
+    again = call(*SEARCH, "--dry-run")
+
+    assert again["trials"] == tuned["trials"]
+    assert call("costs")["total"]["cpu_seconds"] == before
+
+
+def test_what_is_found_makes_the_models_stale_and_nothing_else(call: Commands, tuned: Any) -> None:
+    assert tuned["chosen"]
+    assert tuned["best_score"] > tuned["present_score"]
+    assert len(tuned["folds"]) == 2
+    assert stale(call) == OF_MODEL
+
+
+def test_after_a_refresh_the_gate_leaves_the_weeks_out_that_were_searched_over(
+    call: Commands, tuned: Any
+) -> None:
+    done = call("refresh")
+
+    assert {name for name, keys in done["computed"].items() if keys} == OF_MODEL
+    judged = call("promote", MODEL, code=None)
+    assert not set(judged["gate"]["weeks"]) & set(tuned["folds"])
+    for week in tuned["folds"]:
+        report = (call.home / "reports" / "fraud" / MODEL / f"{week}.html").read_text()
+        assert "The parameters were chosen by this week" in report
+
+
+def test_the_costs_name_the_study(call: Commands, tuned: Any) -> None:
+    by_asset = {row["asset"]: row for row in call("costs")["costs"]}
+
+    assert by_asset[f"{MODEL} (tuning)"]["cpu_seconds"] == pytest.approx(tuned["cost"]["cpu_s"], abs=0.01)
+    assert tuned["study"] in {row["run"] for row in call("costs", "--by", "run")["costs"]}
+
+
+def test_withdrawing_goes_back_to_the_former_models_without_fitting(call: Commands, tuned: Any) -> None:
+    call("tune", MODEL, "--withdraw")
+
+    done = call("refresh")
+
+    assert [name for name, keys in done["computed"].items() if keys and name != "evaluation"] == []
+    assert set(done["reused"]) >= {MODEL, "predictions"}
+    with pytest.raises(PlatformError, match="there is nothing to withdraw"):
+        call("tune", MODEL, "--withdraw")
+
+
+def test_time_that_is_over_is_said_and_the_search_goes_on_next_time(call: Commands) -> None:
+    with pytest.raises(PlatformError, match="run the same command again and it goes on"):
+        call(*SEARCH[:2], "--trials", "9", "--folds", "1", "--keep-out", "1", "--minutes", "0")
+
+
+def test_a_model_without_a_search_is_told(call: Commands) -> None:
+    with pytest.raises(PlatformError, match="test_set is no model that can become champion"):
+        call("tune", "test_set")
+
+
+@pytest.mark.slow
+def test_several_workers_share_the_trials(call: Commands) -> None:
+    found = call(
+        "tune",
+        MODEL,
+        "--trials",
+        "6",
+        "--folds",
+        "1",
+        "--keep-out",
+        "0",
+        "--seed",
+        "7",
+        "--workers",
+        "2",
+        "--dry-run",
+    )
+
+    ended = found["trials"]["complete"] + found["trials"].get("pruned", 0)
+    # Two that begin at the same moment may both take the last trial.
+    assert 6 <= ended <= 7

@@ -34,7 +34,12 @@ def build(landing: str, out: str, models: bool, rounds: int, threads: int) -> di
         import polars as pl
 
         from my_platform.domains.fraud import contracts
-        from my_platform.domains.fraud.features import customer_spending, terminal_risk
+        from my_platform.domains.fraud.features import (
+            TO_PAST_AVG,
+            customer_spending,
+            terminal_risk,
+            usual_spending,
+        )
         from my_platform.features import offline
 
     target = Path(out)
@@ -71,14 +76,20 @@ def build(landing: str, out: str, models: bool, rounds: int, threads: int) -> di
     days = sorted(path.stem for path in Path(landing, "transactions").glob("*.parquet"))
 
     with stage("features"):
+        spending = offline.compute(customer_spending, transactions)
+        write("customer_spending", spending, "TX_DATETIME", days)
+        usual = offline.compute(usual_spending, spending)
+        write("usual_spending", usual, "TX_DATETIME", days)
         labelled = (
             reports.join(transactions, on="TRANSACTION_ID", how="inner")
+            .join(spending.select("TRANSACTION_ID", TO_PAST_AVG), on="TRANSACTION_ID", how="left")
             .select(
                 "TRANSACTION_ID",
                 "TX_DATETIME",
                 "CUSTOMER_ID",
                 "TERMINAL_ID",
                 "TX_AMOUNT",
+                TO_PAST_AVG,
                 "REPORTED_AT",
                 "IS_FRAUD",
             )
@@ -86,8 +97,6 @@ def build(landing: str, out: str, models: bool, rounds: int, threads: int) -> di
         )
         reported = sorted(path.stem for path in Path(landing, "fraud_reports").glob("*.parquet"))
         write("labelled_transactions", labelled, "REPORTED_AT", reported)
-        spending = offline.compute(customer_spending, transactions)
-        write("customer_spending", spending, "TX_DATETIME", days)
         risk = offline.compute(terminal_risk, transactions, labelled)
         write("terminal_risk", risk, "TX_DATETIME", days)
 
@@ -96,7 +105,8 @@ def build(landing: str, out: str, models: bool, rounds: int, threads: int) -> di
 
     figures: dict[str, Any] = {"mart_rows": mart_rows, "transactions": transactions.height}
     if models:
-        figures["weeks"] = _weeks(stage, target, transactions, reports, spending, risk, rounds, threads)
+        features = (spending, usual, risk)
+        figures["weeks"] = _weeks(stage, target, transactions, reports, features, rounds, threads)
     return {"seconds": stage.seconds, "figures": figures}
 
 
@@ -105,8 +115,7 @@ def _weeks(
     target: Path,
     transactions: Any,
     reports: Any,
-    spending: Any,
-    risk: Any,
+    features: tuple[Any, Any, Any],
     rounds: int,
     threads: int,
 ) -> dict[str, Any]:
@@ -125,7 +134,7 @@ def _weeks(
         "seed": parameters.SEED,
     }
     first, last = _span(transactions, "TX_DATETIME")
-    first_risk = _span(risk, "TX_DATETIME")[0]
+    first_risk = _span(features[-1], "TX_DATETIME")[0]
     first_report, last_report = _span(reports, "REPORTED_AT")
     metrics = {}
     scored_before: list[Any] = []
@@ -145,8 +154,7 @@ def _weeks(
         key = str(t0)
         with stage("training"):
             made = training.training_set(
-                cut(spending, "TX_DATETIME", start, end),
-                cut(risk, "TX_DATETIME", start, end),
+                *(cut(table, "TX_DATETIME", start, end) for table in features),
                 cut(reports, "REPORTED_AT", start, t0),
                 key,
                 options,
@@ -167,8 +175,7 @@ def _weeks(
                 model.lazy(),
                 made.lazy(),
                 cut(transactions, "TX_DATETIME", t0, week_end),
-                cut(spending, "TX_DATETIME", t0, week_end),
-                cut(risk, "TX_DATETIME", t0, week_end),
+                *(cut(table, "TX_DATETIME", t0, week_end) for table in features),
                 threads,
             ).table
             _save(scores, target / "predictions" / f"{key}.parquet")
@@ -177,8 +184,7 @@ def _weeks(
             before = t0 - timedelta(days=14)
             tested = evaluation.test_set(
                 cut(transactions, "TX_DATETIME", before, week_end),
-                cut(spending, "TX_DATETIME", t0, week_end),
-                cut(risk, "TX_DATETIME", t0, week_end),
+                *(cut(table, "TX_DATETIME", t0, week_end) for table in features),
                 cut(reports, "REPORTED_AT", before, t0 + timedelta(days=14)),
                 key,
             ).collect()
@@ -192,7 +198,7 @@ def _weeks(
                 cut(reports, "REPORTED_AT", before, t0),
                 model.lazy(),
                 key,
-                {"model": "fraud_lightgbm"},
+                {"model": "fraud_lightgbm", "chosen_on": ()},
                 inputs,
                 evaluation.lightgbm_attribution,
             ).table

@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 
 from my_platform.domains.fraud import contracts
-from my_platform.domains.fraud.features import customer_spending, terminal_risk
+from my_platform.domains.fraud.features import TO_PAST_AVG, customer_spending, terminal_risk, usual_spending
 from my_platform.domains.fraud.labels import OLDEST_REPORTED_DAYS
 from my_platform.features import offline
 from my_platform.features.declaration import FeatureSet
@@ -27,6 +27,7 @@ LABELS = [
     "CUSTOMER_ID",
     "TERMINAL_ID",
     "TX_AMOUNT",
+    TO_PAST_AVG,
     "REPORTED_AT",
     "IS_FRAUD",
 ]
@@ -82,17 +83,28 @@ TRANSACTIONS, REPORTS = (
 
 @dg.asset(
     partitions_def=days,
-    deps=[REPORTS, dg.AssetDep(TRANSACTIONS, partition_mapping=window(-OLDEST_REPORTED_DAYS))],
+    deps=[
+        REPORTS,
+        dg.AssetDep(TRANSACTIONS, partition_mapping=window(-OLDEST_REPORTED_DAYS)),
+        dg.AssetDep(dg.AssetKey("customer_spending"), partition_mapping=window(-OLDEST_REPORTED_DAYS)),
+    ],
 )
 def labelled_transactions(context: dg.AssetExecutionContext) -> None:
     """One row for each report of the day, with its transaction."""
     transactions = read("validated/transactions", context.partition_key, -OLDEST_REPORTED_DAYS)
     reports = read("validated/fraud_reports", context.partition_key)
-    known = reports.join(transactions, on="TRANSACTION_ID", how="inner").select(LABELS)
+    spending = read("customer_spending", context.partition_key, -OLDEST_REPORTED_DAYS)
+    known = (
+        reports.join(transactions, on="TRANSACTION_ID", how="inner")
+        .join(spending.select("TRANSACTION_ID", TO_PAST_AVG), on="TRANSACTION_ID", how="left")
+        .select(LABELS)
+    )
     write("labelled_transactions", context.partition_key, known.sort("REPORTED_AT", "TRANSACTION_ID"))
 
 
-def features(feature_set: FeatureSet, events: str) -> dg.AssetsDefinition:
+def features(
+    feature_set: FeatureSet, events: str, table: str = "validated/transactions"
+) -> dg.AssetsDefinition:
     first = feature_set.reads().first
 
     @dg.asset(
@@ -102,7 +114,7 @@ def features(feature_set: FeatureSet, events: str) -> dg.AssetsDefinition:
     )
     def compute(context: dg.AssetExecutionContext) -> None:
         """The features of a day."""
-        rows = read("validated/transactions", context.partition_key)
+        rows = read(table, context.partition_key)
         made = offline.compute(feature_set, rows, read(events, context.partition_key, first))
         write(feature_set.name, context.partition_key, made)
 
@@ -117,6 +129,7 @@ defs = dg.Definitions(
         validated("fraud_reports", contracts.FRAUD_REPORTS),
         labelled_transactions,
         features(customer_spending, "validated/transactions"),
+        features(usual_spending, "customer_spending", "customer_spending"),
         features(terminal_risk, "labelled_transactions"),
     ],
     jobs=[dg.define_asset_job("daily", partitions_def=days)],

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from my_platform.errors import DamagedBundle, PlatformError
+from my_platform.errors import DamagedBundle, DamagedObject, PlatformError
 from my_platform.learning.bundle import read_bundle, write_bundle
+from my_platform.learning.gate_section import MARK, gate_section
 from my_platform.learning.ledger import Line, Served, Standing, now
 from my_platform.learning.model_card import with_budget
 from my_platform.learning.registry import Candidate, Registered
 from my_platform.operations.judging import Judged, Rival, judge_candidate
 from my_platform.operations.models import Models
 from my_platform.operations.outcome import Outcome
+from my_platform.storage.lake import file_in
+from my_platform.storage.objects import replace_file
 
 GATE = "gate"
 _MOST_TRIES = 20
@@ -69,6 +73,7 @@ def promote(models: Models, candidate: Candidate, *, who: str, why: str, forced:
             return Promotion(candidate, None, None)
         judged = judge(models, candidate, standing)
         registered = _tell(models, candidate, judged)
+        _show(models, candidate, standing.champion, judged)
         overruled = forced and not judged.verdict.passed
         if not judged.verdict.passed and not (overruled and judged.verdict.can_be_forced):
             return Promotion(candidate, judged, None)
@@ -123,6 +128,27 @@ def _tell(models: Models, candidate: Candidate, judged: Judged) -> Registered | 
             card = with_budget(card, judged.measured, models.contender(candidate.model).budget)
         models.registry.tell(registered, facts, card)
     return registered
+
+
+def _show(models: Models, candidate: Candidate, champion: Served | None, judged: Judged) -> None:
+    """Put the verdict into the report of the last week that it rests on, as far as there is one."""
+    week = max(judged.tests, default="")
+    contender = models.contender(candidate.model)
+    evaluated = models.weekly.current(contender.evaluation).get(week)
+    tested = models.weekly.current(candidate.model).get(week)
+    if evaluated is None or tested is None:
+        return
+    of_week = models.registry.find(Candidate(candidate.use, candidate.model, week, tested, candidate.recipe))
+    report = of_week.facts.get("report") if of_week is not None else None
+    if report is None:
+        return
+    try:
+        html = file_in(models.workspace.lake.read(contender.evaluation, week, evaluated), "report.html")
+    except DamagedObject:
+        return
+    named = f"{champion.model} {champion.week}" if champion is not None else None
+    section = gate_section(f"{candidate.model} {candidate.week}", named, judged.verdict)
+    replace_file(Path(report), html.decode().replace(MARK, section).encode())
 
 
 def _by_gate(

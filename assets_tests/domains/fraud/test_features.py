@@ -8,7 +8,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from my_platform.domains.fraud.features import customer_spending, terminal_risk
+from my_platform.domains.fraud.features import (
+    TO_PAST_AVG,
+    customer_spending,
+    joined,
+    terminal_risk,
+    usual_spending,
+)
 from my_platform.features.declaration import FeatureSet
 from my_platform.features.offline import compute
 
@@ -61,17 +67,28 @@ def sample(raw: pl.DataFrame) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def features(sample: pl.DataFrame, transactions: pl.DataFrame, labelled: pl.DataFrame) -> dict[int, Record]:
+def features(
+    sample: pl.DataFrame, transactions: pl.DataFrame, spent: pl.DataFrame, labelled: pl.DataFrame
+) -> dict[int, Record]:
     """All features of the sampled rows, by transaction, computed together."""
     rows = transactions.join(sample.select("TRANSACTION_ID"), on="TRANSACTION_ID", how="semi")
     spending = compute(customer_spending, rows, transactions)
+    usual = compute(usual_spending, spending, spent)
     risk = compute(terminal_risk, rows, labelled)
     assert spending["TRANSACTION_ID"].equals(risk["TRANSACTION_ID"])
-    return by_transaction(spending.hstack(risk.drop("TRANSACTION_ID", "TX_DATETIME")))
+    return by_transaction(joined(spending.lazy(), usual.lazy(), risk.lazy()).collect())
+
+
+@pytest.fixture(scope="module")
+def spent(transactions: pl.DataFrame) -> pl.DataFrame:
+    """What each transaction tells of its card."""
+    return compute(customer_spending, transactions)
 
 
 def labelled_by_report(raw: pl.DataFrame) -> pl.DataFrame:
-    return raw.select(
+    """Reports of a week later, with what the transactions tell of their cards."""
+    spending = compute(customer_spending, raw.drop("TX_FRAUD")).select("TRANSACTION_ID", TO_PAST_AVG)
+    return raw.join(spending, on="TRANSACTION_ID", how="left", maintain_order="left").select(
         pl.exclude("TX_FRAUD"),
         (pl.col("TX_DATETIME") + DELAY).alias("REPORTED_AT"),
         (pl.col("TX_FRAUD") == 1).alias("IS_FRAUD"),
@@ -127,7 +144,11 @@ def test_the_handbooks_fifteen_features_are_reproduced(
 
 @pytest.mark.real_data
 def test_nothing_changes_when_the_future_of_a_row_is_removed(
-    sample: pl.DataFrame, transactions: pl.DataFrame, labelled: pl.DataFrame, features: dict[int, Record]
+    sample: pl.DataFrame,
+    transactions: pl.DataFrame,
+    spent: pl.DataFrame,
+    labelled: pl.DataFrame,
+    features: dict[int, Record],
 ) -> None:
     for row in sample[::15].to_dicts():
         now = pl.lit(row["TX_DATETIME"])
@@ -138,7 +159,12 @@ def test_nothing_changes_when_the_future_of_a_row_is_removed(
             | ((pl.col("TX_DATETIME") == now) & (pl.col("TRANSACTION_ID") <= row["TRANSACTION_ID"]))
         )
         known = labelled.filter(pl.col("REPORTED_AT").is_between(now - month, now))
+        before = spent.filter(
+            (pl.col("TX_DATETIME") < now)
+            | ((pl.col("TX_DATETIME") == now) & (pl.col("TRANSACTION_ID") <= row["TRANSACTION_ID"]))
+        )
         replayed = {
+            **compute(usual_spending, before.filter(here), before).row(0, named=True),
             **compute(customer_spending, past.filter(here), past).row(0, named=True),
             **compute(terminal_risk, past.filter(here), known).row(0, named=True),
         }
@@ -159,13 +185,18 @@ def made_up(amounts: list[float], days: list[float]) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize(
-    "feature_set", [customer_spending, terminal_risk], ids=lambda declared: declared.name
+    "feature_set", [customer_spending, usual_spending, terminal_risk], ids=lambda declared: declared.name
 )
 def test_every_feature_is_an_integer_or_a_float(feature_set: FeatureSet) -> None:
     transactions = made_up([5.0], [0])
     labelled = labelled_by_report(transactions.with_columns(TX_FRAUD=0))
-    schema = compute(feature_set, transactions, transactions if feature_set.own_events else labelled).schema
-    assert list(schema) == ["TRANSACTION_ID", "TX_DATETIME", *feature_set.columns]
+    tables = {
+        "validated/transactions": transactions,
+        "customer_spending": compute(customer_spending, transactions),
+        "labelled_transactions": labelled,
+    }
+    schema = compute(feature_set, tables[feature_set.rows], tables[feature_set.events]).schema
+    assert list(schema) == [*feature_set.keep, *feature_set.columns]
     assert {schema[name] for name in feature_set.columns} == {pl.Int64, pl.Float64}
 
 
@@ -193,17 +224,33 @@ def test_a_past_of_equal_amounts_has_no_spread_to_compare_with() -> None:
 
 
 def test_known_reports_tell_the_state_of_the_terminal() -> None:
-    transactions = made_up([50.0, 220.0, 220.01, 60.0, 70.0], [0, 1, 2, 3, 12])
+    transactions = made_up([150.0, 220.0, 220.01, 60.0, 70.0], [0, 1, 2, 3, 12])
     labelled = labelled_by_report(transactions.with_columns(TX_FRAUD=pl.Series([0, 1, 1, 0, 1])))
     last = compute(terminal_risk, transactions, labelled).row(4, named=True)
     assert last["TERMINAL_ID_NB_TX_7DAY_WINDOW"] == 4
     assert last["TERMINAL_ID_RISK_7DAY_WINDOW"] == 0.5
-    assert last["TERMINAL_ID_LOW_FRAUDS_3DAY_WINDOW"] == 0
-    assert last["TERMINAL_ID_LOW_FRAUDS_7DAY_WINDOW"] == 1
-    assert last["TERMINAL_ID_LOW_FRAUD_RATE_7DAY_WINDOW"] == 0.25
+    assert last["TERMINAL_ID_USUAL_FRAUDS_3DAY_WINDOW"] == 0
+    assert last["TERMINAL_ID_USUAL_FRAUDS_7DAY_WINDOW"] == 1
+    assert last["TERMINAL_ID_USUAL_FRAUD_RATE_7DAY_WINDOW"] == 0.25
     assert last["TERMINAL_ID_DAYS_SINCE_FIRST_FRAUD"] == last["TERMINAL_ID_DAYS_SINCE_LAST_FRAUD"] == 4.0
     assert last["TERMINAL_ID_DAYS_SINCE_LAST_GENUINE"] == 2.0
     assert last["TERMINAL_ID_DAYS_FROM_GENUINE_TO_FRAUD"] == -2.0
+
+
+def test_a_fraud_far_above_what_its_card_paid_before_tells_nothing_of_the_terminal() -> None:
+    transactions = made_up([40.0, 99.99, 40.0, 160.0, 40.0], [0, 1, 2, 3, 12])
+    labelled = labelled_by_report(transactions.with_columns(TX_FRAUD=pl.Series([0, 1, 0, 1, 0])))
+    last = compute(terminal_risk, transactions, labelled).row(4, named=True)
+    assert last["TERMINAL_ID_RISK_7DAY_WINDOW"] == 0.5
+    assert last["TERMINAL_ID_USUAL_FRAUDS_7DAY_WINDOW"] == 1
+
+
+def test_what_a_card_pays_usually_leaves_payments_out_that_were_far_above_it() -> None:
+    spent = compute(customer_spending, made_up([20.0, 40.0, 300.0, 60.0, 30.0], [0, 1, 2, 40, 59]))
+    last = compute(usual_spending, spent).row(4, named=True)
+    assert last["CUSTOMER_ID_USUAL_NB_TX"] == 3
+    assert last["CUSTOMER_ID_USUAL_AVG_AMOUNT"] == pytest.approx(40.0)
+    assert last["CUSTOMER_ID_AMOUNT_TO_USUAL_AVG"] == pytest.approx(0.75)
 
 
 def test_a_terminal_without_known_reports_has_no_risk_and_no_dates() -> None:

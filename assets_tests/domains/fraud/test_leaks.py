@@ -9,7 +9,13 @@ import pytest
 
 from assets_tests.homes import FIRST
 from my_platform.domains.fraud import models, training
-from my_platform.domains.fraud.features import RISK, customer_spending, terminal_risk
+from my_platform.domains.fraud.features import (
+    TO_PAST_AVG,
+    customer_spending,
+    joined,
+    terminal_risk,
+    usual_spending,
+)
 from my_platform.domains.fraud.simulator import SimulatorConfig, land_simulation
 from my_platform.errors import Refused
 from my_platform.features import offline
@@ -26,15 +32,18 @@ INPUTS = {"training_set": {WEEK: "current"}}
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """Simulated transactions, the reports on them, and both joined."""
+    """Simulated transactions, what they tell of their cards, the reports on them, and both joined."""
     landing = tmp_path_factory.mktemp("landing")
     land_simulation(
         landing, first=FIRST, days=DAYS, config=SimulatorConfig(customers=150, terminals=200), closed=True
     )
     transactions = pl.read_parquet(landing / "transactions" / "*.parquet")
     reports = pl.read_parquet(landing / "fraud_reports" / "*.parquet")
-    labelled = reports.join(transactions, on="TRANSACTION_ID")
-    return {"transactions": transactions, "reports": reports, "labelled": labelled}
+    spending = offline.compute(customer_spending, transactions)
+    labelled = reports.join(transactions, on="TRANSACTION_ID").join(
+        spending.select("TRANSACTION_ID", TO_PAST_AVG), on="TRANSACTION_ID"
+    )
+    return {"transactions": transactions, "spending": spending, "labelled": labelled, "reports": reports}
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +51,10 @@ def stored(tables: Tables) -> pl.DataFrame:
     """Rows with all features, as they are in a training set."""
     late = tables["transactions"].filter(pl.col("TX_DATETIME").dt.date() >= FIRST + 15 * DAY)
     rows = sample(late, "TRANSACTION_ID", 300)
-    spending = offline.compute(customer_spending, rows, tables["transactions"])
+    spent = tables["spending"].join(rows, on="TRANSACTION_ID", how="semi")
+    usual = offline.compute(usual_spending, spent, tables["spending"])
     risk = offline.compute(terminal_risk, rows, tables["labelled"])
-    return spending.join(risk.drop("TX_DATETIME"), on="TRANSACTION_ID")
+    return joined(spent.lazy(), usual.lazy(), risk.lazy()).collect()
 
 
 def replayed(tables: Tables, stored: pl.DataFrame, **planted: pl.DataFrame) -> None:
@@ -57,7 +67,7 @@ def replayed(tables: Tables, stored: pl.DataFrame, **planted: pl.DataFrame) -> N
 
 def test_no_feature_changes_when_the_future_is_removed(tables: Tables, stored: pl.DataFrame) -> None:
     made = training.training_set_replay(
-        stored.lazy(), *(tables[n].lazy() for n in ("transactions", "labelled", "reports")), WEEK, INPUTS
+        stored.lazy(), *(table.lazy() for table in tables.values()), WEEK, INPUTS
     )
     assert made.table.rows() == [("current", training.REPLAYED_ROWS, len(training.FEATURES))]
     assert [result.passed for result in made.checks] == [True]
@@ -72,7 +82,7 @@ def test_a_model_is_not_fitted_on_a_training_set_whose_replay_was_refused(stored
 def test_labels_that_are_known_a_day_early_are_caught(tables: Tables, stored: pl.DataFrame) -> None:
     early = tables["labelled"].with_columns(pl.col("REPORTED_AT") - DAY)
     risk = offline.compute(terminal_risk, tables["transactions"], early).drop("TX_DATETIME")
-    leaking = stored.drop(*RISK).join(risk, on="TRANSACTION_ID")
+    leaking = stored.drop(*terminal_risk.columns).join(risk, on="TRANSACTION_ID")
     with pytest.raises(
         Refused, match="features saw the future: column TERMINAL_ID_NB_TX_1DAY_WINDOW of row"
     ) as caught:

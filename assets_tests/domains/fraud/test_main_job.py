@@ -14,9 +14,10 @@ import pytest
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from assets_tests.homes import Versions, day, days, folder_in_memory, land, session
-from my_platform.domains.fraud.features import customer_spending, terminal_risk
+from my_platform.domains.fraud.features import customer_spending, joined, terminal_risk, usual_spending
 from my_platform.domains.fraud.landing_files import reports_path, transactions_path
 from my_platform.domains.fraud.models import FEATURES
+from my_platform.domains.fraud.parameters import TRAINING_WINDOW_DAYS
 from my_platform.domains.fraud.simulator import land_correction, land_late_labels
 from my_platform.features.offline import compute
 from my_platform.learning.fitting import fit_lightgbm
@@ -37,6 +38,7 @@ OF_TRANSACTIONS = [
     "unknown_customers",
     "unknown_terminals",
     "customer_spending",
+    "usual_spending",
     "terminal_risk",
     "marts/daily_volume_by_segment",
 ]
@@ -151,9 +153,10 @@ def test_reports_are_labels_or_in_quarantine(built: Built) -> None:
 def test_no_feature_changes_when_what_came_later_is_removed(built: Built) -> None:
     transactions = built.whole("validated/transactions")
     reports = built.whole("labelled_transactions")
-    features = built.whole("customer_spending").join(
-        built.whole("terminal_risk").drop("TX_DATETIME"), on="TRANSACTION_ID"
-    )
+    spending = built.whole("customer_spending")
+    features = joined(
+        *(built.whole(name).lazy() for name in ("customer_spending", "usual_spending", "terminal_risk"))
+    ).collect()
     assert features.height == transactions.height
     for row in transactions.sample(40, seed=1).to_dicts():
         now, number = pl.lit(row["TX_DATETIME"]), row["TRANSACTION_ID"]
@@ -163,8 +166,12 @@ def test_no_feature_changes_when_what_came_later_is_removed(built: Built) -> Non
         )
         known = reports.filter(pl.col("REPORTED_AT") <= now)
         here = past.filter(pl.col("TRANSACTION_ID") == number)
+        spent = spending.join(past, on="TRANSACTION_ID", how="semi")
         replayed = {
             **compute(customer_spending, here, past).row(0, named=True),
+            **compute(usual_spending, spent.filter(pl.col("TRANSACTION_ID") == number), spent).row(
+                0, named=True
+            ),
             **compute(terminal_risk, here, known).row(0, named=True),
         }
         stored = features.filter(pl.col("TRANSACTION_ID") == number).row(0, named=True)
@@ -183,7 +190,9 @@ def test_a_training_set_holds_no_row_and_no_label_that_was_not_known(built: Buil
         labelled = rows.join(known, on="TRANSACTION_ID", how="inner", suffix="_REPORTED")
         assert labelled.height == rows.height
         assert (labelled["IS_FRAUD"] == labelled["IS_FRAUD_REPORTED"]).all()
-        window = pl.col("TX_DATETIME").is_between(t0 - timedelta(days=42), t0 - timedelta(days=7), "left")
+        window = pl.col("TX_DATETIME").is_between(
+            t0 - timedelta(days=7 + TRAINING_WINDOW_DAYS), t0 - timedelta(days=7), "left"
+        )
         assert transactions.filter(window).join(known, on="TRANSACTION_ID", how="semi").height == rows.height
 
 
@@ -245,12 +254,15 @@ def test_each_model_is_one_mlflow_run_that_names_what_it_was_fitted_on(built: Bu
 
 def _inputs_of_training(built: Built, week: str) -> dict[str, dict[str, str]]:
     t0 = date.fromisoformat(week)
-    windows = {"customer_spending": 8, "terminal_risk": 8, "validated/fraud_reports": 1}
+    windows = dict.fromkeys(("customer_spending", "usual_spending", "terminal_risk"), 8)
+    windows["validated/fraud_reports"] = 1
     return {
         asset: {
             key: version
             for key, version in built.versions[asset].items()
-            if t0 - timedelta(days=42) <= date.fromisoformat(key) <= t0 - timedelta(days=last)
+            if t0 - timedelta(days=7 + TRAINING_WINDOW_DAYS)
+            <= date.fromisoformat(key)
+            <= t0 - timedelta(days=last)
         }
         for asset, last in windows.items()
     }
@@ -402,7 +414,7 @@ def test_a_broken_day_leaves_the_last_good_version_and_heals(built: Built) -> No
 
 def test_days_one_after_the_other_give_what_all_days_at_once_gave(built: Built) -> None:
     tables = ("raw/transactions", "raw/fraud_reports", "validated/transactions", "validated/fraud_reports")
-    daily = [*tables, "labelled_transactions", "customer_spending", "terminal_risk"]
+    daily = [*tables, "labelled_transactions", "customer_spending", "usual_spending", "terminal_risk"]
     with folder_in_memory() as folder:
         settings: dict[str, Any] = {"landing_url": str(built.home / "landing")}
         with session(folder / "home", **settings) as opened:

@@ -6,7 +6,7 @@ from typing import Any
 
 from my_platform.domains.fraud import contracts, parameters
 from my_platform.domains.fraud.evaluation import SLICES
-from my_platform.domains.fraud.features import FEATURES, customer_spending, terminal_risk
+from my_platform.domains.fraud.features import FEATURES, customer_spending, terminal_risk, usual_spending
 from my_platform.domains.fraud.labels import labelled_transactions
 from my_platform.domains.fraud.models import load_model, weekly_assets
 from my_platform.domains.fraud.publishing import USE, model_publisher, report_publisher
@@ -82,6 +82,7 @@ def assets(settings: Settings) -> list[Asset]:
         profiles = profile_table(valid[name])
         quality += [profiles, check_table(valid[name], profiles, watch, publish=link)]
     spending = feature_asset(customer_spending, rows=valid["transactions"], events=valid["transactions"])
+    usual = feature_asset(usual_spending, rows=spending, events=spending)
     risk = feature_asset(terminal_risk, rows=valid["transactions"], events=labelled_transactions)
     registry = Registry(settings.registry, Tracker(settings.mlflow_folder))
     choice = lightgbm_choice(settings)
@@ -93,6 +94,7 @@ def assets(settings: Settings) -> list[Asset]:
         *quality,
         labelled_transactions,
         spending,
+        usual,
         risk,
         *mart_assets(
             DBT_PROJECT,
@@ -101,7 +103,7 @@ def assets(settings: Settings) -> list[Asset]:
             current_catalogue(DBT_PROJECT, DBT_TARGET),
         ),
         *weekly_assets(
-            features={**spending.columns, **risk.columns},
+            features={**spending.columns, **usual.columns, **risk.columns},
             gaps=settings.training_gaps,
             window_days=settings.training_window_days or parameters.TRAINING_WINDOW_DAYS,
             lightgbm={name: value for name, value in trees.items() if name != ROUNDS},

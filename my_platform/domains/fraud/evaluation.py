@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from my_platform.domains.fraud import protocol
-from my_platform.domains.fraud.features import FEATURES, OF_FEATURES
+from my_platform.domains.fraud.features import FEATURES, OF_FEATURES, joined
 from my_platform.domains.fraud.parameters import CARDS_A_DAY, CHECK_COST, MISSED_FRAUD_COST
 from my_platform.domains.fraud.report import Attribution, ModelFacts, evaluation_report
 from my_platform.incremental.declare import Asset, Column, Grain, Produced, Read, same, table
@@ -34,15 +34,16 @@ _WEEK: dict[str, Any] = {"grain": Grain.WEEK, "owners": ("team:fraud-models",), 
 def test_set(
     transactions: pl.LazyFrame,
     spending: pl.LazyFrame,
+    usual: pl.LazyFrame,
     risk: pl.LazyFrame,
     reports: pl.LazyFrame,
     partition: str,
 ) -> pl.LazyFrame:
     """The week's test rows by the Handbook's protocol, with their features, labels and slices."""
-    features = spending.join(risk.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner")
+    features = joined(spending, usual, risk)
     return (
         protocol.test_rows(transactions, reports, date.fromisoformat(partition))
-        .join(features.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner")
+        .join(features.drop("TX_DATETIME", "CUSTOMER_ID"), on="TRANSACTION_ID", how="inner")
         .select(
             "TRANSACTION_ID",
             "TX_DATETIME",
@@ -160,6 +161,7 @@ def test_set_asset(features: Mapping[str, Column]) -> Asset:
                 "validated/transactions", -14, 6, "wait", 21, ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID")
             ),
             "spending": Read("customer_spending", 0, 6, "wait", 7),
+            "usual": Read("usual_spending", 0, 6, "wait", 7),
             "risk": Read("terminal_risk", 0, 6, "wait", 7),
             "reports": Read("validated/fraud_reports", -14, 13, "wait", 14),
         },

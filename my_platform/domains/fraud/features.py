@@ -1,4 +1,4 @@
-"""Features of a card transaction: the customer's spending, and the risk its terminal is known to carry.
+"""Features of a card transaction: the customer's spending, what is usual for it, and its terminal's known risk.
 
 The fifteen of the Fraud Detection Handbook (Le Borgne et al., 2022, chapter 3) keep their names there; the
 others are this domain's own. Where a feature does not exist (no past, no known fraud) it is null.
@@ -19,25 +19,33 @@ from my_platform.features.declaration import (
 )
 
 TRANSACTIONS = "validated/transactions"
+SPENDING_TABLE = "customer_spending"
 LABELLED_TRANSACTIONS = "labelled_transactions"
 
 WINDOWS = (1, 7, 30)
 PAST_DAYS = 30
 RECENT_MEAN_DAYS = 7
 RECENT_MAX_DAYS = 14
-LOW_FRAUD_WINDOWS = (1, 3, 7, 14, 30)
+USUAL_DAYS = 60
+USUAL_FRAUD_WINDOWS = (1, 3, 7, 14, 30)
 KNOWN_DAYS = 30
 # The handbook counts hours 0 to 6 as night, and Saturday, weekday 6, and Sunday as weekend.
 LAST_NIGHT_HOUR = 6
 SATURDAY = 6
-# Every amount above 220 is fraud, whichever the terminal: only frauds below tell that it is compromised.
-LOW_AMOUNT_CENTS = 22_000
+# Every amount above 220 is fraud, whichever the terminal, and one far above what its card usually pays is a sign of
+# a stolen card: only the other frauds tell that their terminal is compromised.
+HIGH_AMOUNT = 220
+USUAL_TIMES_AVG = 2.5
+TO_PAST_AVG = "CUSTOMER_ID_AMOUNT_TO_PAST_AVG"
 
 AMOUNT_CENTS = {"tx_cents": (pl.col("TX_AMOUNT") * 100).round().cast(pl.Int64)}
+# A card without a past has nothing that would be unusual.
+USUAL_FOR_CARD = pl.col(TO_PAST_AVG).fill_null(1.0) < USUAL_TIMES_AVG
 
 FRAUD = Condition("IS_FRAUD", "==", True)
 GENUINE = Condition("IS_FRAUD", "==", False)
-LOW_FRAUD = (FRAUD, Condition("tx_cents", "<=", LOW_AMOUNT_CENTS))
+USUAL = Condition("usual", "==", True)
+USUAL_FRAUD = (FRAUD, USUAL)
 
 
 def ratio(numerator: pl.Expr, denominator: pl.Expr, otherwise: float | None) -> pl.Expr:
@@ -60,6 +68,7 @@ def days_since(seconds: str, time: str) -> pl.Expr:
 cents = pl.col("tx_cents")
 past_mean = ratio(pl.col("past_cents"), pl.col("past_n"), otherwise=None)
 recent_mean = ratio(pl.col("recent_cents"), pl.col("recent_n"), otherwise=None)
+usual_mean = ratio(pl.col("usual_cents"), pl.col("usual_n"), otherwise=None)
 past_spread = spread(pl.col("past_n"), pl.col("past_cents"), pl.col("past_squares"))
 
 customer_spending = feature_set(
@@ -70,6 +79,7 @@ customer_spending = feature_set(
     entity="CUSTOMER_ID",
     time="TX_DATETIME",
     order="TRANSACTION_ID",
+    keep=("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID"),
     derive=AMOUNT_CENTS,
     aggregates={
         **{f"n_{days}d": count(days=days) for days in WINDOWS},
@@ -94,10 +104,29 @@ customer_spending = feature_set(
         "CUSTOMER_ID_PAST_AVG_AMOUNT": past_mean / 100,
         "CUSTOMER_ID_PAST_SPREAD": past_spread / 100,
         "CUSTOMER_ID_AMOUNT_IN_PAST_SPREADS": ratio(cents - past_mean, past_spread, otherwise=None),
-        "CUSTOMER_ID_AMOUNT_TO_PAST_AVG": ratio(cents, past_mean, otherwise=None),
+        TO_PAST_AVG: ratio(cents, past_mean, otherwise=None),
         "CUSTOMER_ID_AMOUNT_TO_PAST_MAX": ratio(cents, pl.col("past_max"), otherwise=None),
         "CUSTOMER_ID_RECENT_AVG_TO_PAST_AVG": ratio(recent_mean, past_mean, otherwise=None),
         "CUSTOMER_ID_RECENT_MAX_TO_PAST_AVG": ratio(pl.col("recent_max"), past_mean, otherwise=None),
+    },
+)
+
+usual_spending = feature_set(
+    "usual_spending",
+    description="What the customer pays usually: its payments before, those left out that were far above their past.",
+    rows=SPENDING_TABLE,
+    entity="CUSTOMER_ID",
+    time="TX_DATETIME",
+    order="TRANSACTION_ID",
+    derive={**AMOUNT_CENTS, "usual": USUAL_FOR_CARD},
+    aggregates={
+        "usual_n": count(days=USUAL_DAYS, where=USUAL, past_only=True),
+        "usual_cents": total("tx_cents", days=USUAL_DAYS, where=USUAL, past_only=True),
+    },
+    columns={
+        "CUSTOMER_ID_USUAL_NB_TX": pl.col("usual_n"),
+        "CUSTOMER_ID_USUAL_AVG_AMOUNT": usual_mean / 100,
+        "CUSTOMER_ID_AMOUNT_TO_USUAL_AVG": ratio(cents, usual_mean, otherwise=None),
     },
 )
 
@@ -110,13 +139,13 @@ terminal_risk = feature_set(
     time="TX_DATETIME",
     order="TRANSACTION_ID",
     event_time="REPORTED_AT",
-    event_derive=AMOUNT_CENTS,
+    event_derive={"usual": USUAL_FOR_CARD & (pl.col("TX_AMOUNT") <= HIGH_AMOUNT)},
     aggregates={
-        **{f"n_{days}d": count(days=days) for days in sorted({*WINDOWS, *LOW_FRAUD_WINDOWS})},
+        **{f"n_{days}d": count(days=days) for days in sorted({*WINDOWS, *USUAL_FRAUD_WINDOWS})},
         **{f"frauds_{days}d": count(days=days, where=FRAUD) for days in WINDOWS},
-        **{f"low_frauds_{days}d": count(days=days, where=LOW_FRAUD) for days in LOW_FRAUD_WINDOWS},
-        "first_fraud": first_time(days=KNOWN_DAYS, where=LOW_FRAUD),
-        "last_fraud": last_time(days=KNOWN_DAYS, where=LOW_FRAUD),
+        **{f"usual_frauds_{days}d": count(days=days, where=USUAL_FRAUD) for days in USUAL_FRAUD_WINDOWS},
+        "first_fraud": first_time(days=KNOWN_DAYS, where=USUAL_FRAUD),
+        "last_fraud": last_time(days=KNOWN_DAYS, where=USUAL_FRAUD),
         "last_genuine": last_time(days=KNOWN_DAYS, where=GENUINE),
     },
     columns={
@@ -128,14 +157,14 @@ terminal_risk = feature_set(
             for days in WINDOWS
         },
         **{
-            f"TERMINAL_ID_LOW_FRAUDS_{days}DAY_WINDOW": pl.col(f"low_frauds_{days}d")
-            for days in LOW_FRAUD_WINDOWS
+            f"TERMINAL_ID_USUAL_FRAUDS_{days}DAY_WINDOW": pl.col(f"usual_frauds_{days}d")
+            for days in USUAL_FRAUD_WINDOWS
         },
         **{
-            f"TERMINAL_ID_LOW_FRAUD_RATE_{days}DAY_WINDOW": ratio(
-                pl.col(f"low_frauds_{days}d"), pl.col(f"n_{days}d"), otherwise=0.0
+            f"TERMINAL_ID_USUAL_FRAUD_RATE_{days}DAY_WINDOW": ratio(
+                pl.col(f"usual_frauds_{days}d"), pl.col(f"n_{days}d"), otherwise=0.0
             )
-            for days in LOW_FRAUD_WINDOWS
+            for days in USUAL_FRAUD_WINDOWS
         },
         "TERMINAL_ID_DAYS_SINCE_FIRST_FRAUD": days_since("first_fraud", "TX_DATETIME"),
         "TERMINAL_ID_DAYS_SINCE_LAST_FRAUD": days_since("last_fraud", "TX_DATETIME"),
@@ -145,11 +174,14 @@ terminal_risk = feature_set(
     },
 )
 
-SPENDING = tuple(customer_spending.columns)
-RISK = tuple(terminal_risk.columns)
-FEATURES = (*SPENDING, *RISK)
+FEATURE_SETS = (customer_spending, usual_spending, terminal_risk)
+FEATURES = tuple(name for declared in FEATURE_SETS for name in declared.columns)
 # The asset that each feature is a column of.
-OF_FEATURES = {
-    **{name: ("customer_spending", name) for name in SPENDING},
-    **{name: ("terminal_risk", name) for name in RISK},
-}
+OF_FEATURES = {name: (declared.name, name) for declared in FEATURE_SETS for name in declared.columns}
+
+
+def joined(spending: pl.LazyFrame, usual: pl.LazyFrame, risk: pl.LazyFrame) -> pl.LazyFrame:
+    """All features of the transactions that have them: TRANSACTION_ID, TX_DATETIME, CUSTOMER_ID, FEATURES."""
+    return spending.join(usual.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner").join(
+        risk.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner"
+    )

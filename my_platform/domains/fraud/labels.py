@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from my_platform.domains.fraud.features import TO_PAST_AVG
 from my_platform.incremental.declare import Column, Produced, last, same, table
 
 # A report on an older transaction than this finds no partner and is quarantined.
@@ -13,6 +14,9 @@ OLDEST_REPORTED_DAYS = 30
     reads={
         "reports": same("validated/fraud_reports"),
         "transactions": last("validated/transactions", OLDEST_REPORTED_DAYS + 1),
+        "spending": last(
+            "customer_spending", OLDEST_REPORTED_DAYS + 1, columns=("TRANSACTION_ID", TO_PAST_AVG)
+        ),
     },
     group="features",
     kinds=("polars",),
@@ -22,6 +26,7 @@ OLDEST_REPORTED_DAYS = 30
         "CUSTOMER_ID": Column(pl.Int64(), "the card that paid"),
         "TERMINAL_ID": Column(pl.Int64(), "the terminal that was paid at"),
         "TX_AMOUNT": Column(pl.Float64(), "amount in currency units"),
+        TO_PAST_AVG: Column(pl.Float64(), "amount ÷ mean amount of its card in the 30 days before"),
         "REPORTED_AT": Column(pl.Datetime("us"), "when the label became known, UTC"),
         "IS_FRAUD": Column(pl.Boolean(), "whether it was fraud"),
     },
@@ -34,11 +39,18 @@ OLDEST_REPORTED_DAYS = 30
             name: (("validated/transactions", name),)
             for name in ("TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT")
         },
+        TO_PAST_AVG: (("customer_spending", TO_PAST_AVG),),
     },
 )
-def labelled_transactions(reports: pl.LazyFrame, transactions: pl.LazyFrame) -> Produced:
+def labelled_transactions(
+    reports: pl.LazyFrame, transactions: pl.LazyFrame, spending: pl.LazyFrame
+) -> Produced:
     """One row for each report of the day, with its transaction; reports without one go to quarantine."""
-    known = reports.join(transactions, on="TRANSACTION_ID", how="left").collect()
+    known = (
+        reports.join(transactions, on="TRANSACTION_ID", how="left")
+        .join(spending, on="TRANSACTION_ID", how="left")
+        .collect()
+    )
     matched = known.filter(pl.col("TX_DATETIME").is_not_null())
     unmatched = (
         known.filter(pl.col("TX_DATETIME").is_null())
@@ -54,6 +66,13 @@ def labelled_transactions(reports: pl.LazyFrame, transactions: pl.LazyFrame) -> 
         .sort("REPORTED_AT", "TRANSACTION_ID")
     )
     rows = matched.select(
-        "TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT", "REPORTED_AT", "IS_FRAUD"
+        "TRANSACTION_ID",
+        "TX_DATETIME",
+        "CUSTOMER_ID",
+        "TERMINAL_ID",
+        "TX_AMOUNT",
+        TO_PAST_AVG,
+        "REPORTED_AT",
+        "IS_FRAUD",
     ).sort("REPORTED_AT", "TRANSACTION_ID")
     return Produced(rows, unmatched, {"landed_rows": known.height, "quarantined_rows": unmatched.height})

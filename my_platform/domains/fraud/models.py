@@ -18,7 +18,7 @@ from my_platform.domains.fraud.evaluation import (
     lightgbm_attribution,
     test_set_asset,
 )
-from my_platform.domains.fraud.features import FEATURES, OF_FEATURES
+from my_platform.domains.fraud.features import FEATURES, OF_FEATURES, joined
 from my_platform.domains.fraud.training import days_without_rows, training_assets
 from my_platform.errors import Refused
 from my_platform.incremental.declare import Asset, Column, Grain, Produced, Read, same, table
@@ -117,6 +117,7 @@ def predictions(
     training_set: pl.LazyFrame,
     transactions: pl.LazyFrame,
     spending: pl.LazyFrame,
+    usual: pl.LazyFrame,
     risk: pl.LazyFrame,
     threads: int,
 ) -> Produced:
@@ -127,6 +128,7 @@ def predictions(
         training_set,
         transactions,
         spending,
+        usual,
         risk,
     )
 
@@ -136,14 +138,14 @@ def scores_of_week(
     training_set: pl.LazyFrame,
     transactions: pl.LazyFrame,
     spending: pl.LazyFrame,
+    usual: pl.LazyFrame,
     risk: pl.LazyFrame,
 ) -> Produced:
     """The scores of a week's transactions by a function of their features, guarded."""
     of_week = transactions.select("TRANSACTION_ID", "CUSTOMER_ID").collect()
     rows = (
         of_week.lazy()
-        .join(spending, on="TRANSACTION_ID", how="inner")
-        .join(risk.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner")
+        .join(joined(spending, usual, risk).drop("CUSTOMER_ID"), on="TRANSACTION_ID", how="inner")
         .sort("TX_DATETIME", "TRANSACTION_ID")
         .collect()
     )
@@ -222,6 +224,7 @@ def predictions_asset(
                 "validated/transactions", 0, 6, "wait", 7, ("TRANSACTION_ID", "CUSTOMER_ID")
             ),
             "spending": Read("customer_spending", 0, 6, "wait", 7),
+            "usual": Read("usual_spending", 0, 6, "wait", 7),
             "risk": Read("terminal_risk", 0, 6, "wait", 7),
         },
         runtime=runtime,

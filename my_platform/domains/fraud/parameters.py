@@ -20,7 +20,7 @@ from typing import Any
 from my_platform.learning.budgets import Budget
 from my_platform.learning.gate import Policy
 
-TRAINING_WINDOW_DAYS = 35
+TRAINING_WINDOW_DAYS = 60
 BOOSTING_ROUNDS = 150
 SEED = 1
 LIGHTGBM_PARAMETERS: Mapping[str, float | int] = {

@@ -13,6 +13,7 @@ from my_platform.domains.fraud.report_style import STYLE
 from my_platform.learning import charts, metrics
 from my_platform.learning.bootstrap import Interval
 from my_platform.learning.evaluation import FullEvaluation, WeekFigures
+from my_platform.learning.gate_section import MARK
 from my_platform.learning.slices import Slice
 
 PUBLISHED_TRAINING_WEEK = date(2018, 7, 25)
@@ -115,6 +116,7 @@ def evaluation_report(
             *_attribution(attribution),
             *_slices(found.slices),
             "</section>",
+            MARK,
             '<section class="tables">',
             *_comparison(t0, found),
             *_provenance(t0, model),

@@ -75,11 +75,12 @@ def tabm_predictions(
     training_set: pl.LazyFrame,
     transactions: pl.LazyFrame,
     spending: pl.LazyFrame,
+    usual: pl.LazyFrame,
     risk: pl.LazyFrame,
 ) -> Produced:
     """The probability of fraud of every transaction of the week that the net serves."""
     files = dict(model.collect().select("name", "content").rows())
-    return scores_of_week(load_net(files), training_set, transactions, spending, risk)
+    return scores_of_week(load_net(files), training_set, transactions, spending, usual, risk)
 
 
 def tabm_assets(

@@ -11,7 +11,15 @@ import polars as pl
 
 from my_platform.domains.fraud import protocol
 from my_platform.domains.fraud.evaluation import SHORTEST_WINDOW_DAYS
-from my_platform.domains.fraud.features import FEATURES, OF_FEATURES, customer_spending, terminal_risk
+from my_platform.domains.fraud.features import (
+    FEATURES,
+    OF_FEATURES,
+    TO_PAST_AVG,
+    customer_spending,
+    joined,
+    terminal_risk,
+    usual_spending,
+)
 from my_platform.errors import Refused
 from my_platform.features.replay import replay, sample
 from my_platform.incremental.checks import Check, CheckResult
@@ -42,6 +50,7 @@ REPLAY_CHECK = Check(
 
 def training_set(
     spending: pl.LazyFrame,
+    usual: pl.LazyFrame,
     risk: pl.LazyFrame,
     reports: pl.LazyFrame,
     partition: str,
@@ -49,7 +58,7 @@ def training_set(
 ) -> Produced:
     """Features of the training days joined with the labels that were known before T0, guarded against leaks."""
     t0 = date.fromisoformat(partition)
-    rows = spending.join(risk.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner")
+    rows = joined(spending, usual, risk)
     found = (
         protocol.training_rows(rows, reports, t0, parameters["window_days"])
         .select("TRANSACTION_ID", "TX_DATETIME", *FEATURES, "IS_FRAUD", "REPORTED_AT")
@@ -85,6 +94,7 @@ def training_set(
 def training_set_replay(
     training_set: pl.LazyFrame,
     transactions: pl.LazyFrame,
+    spending: pl.LazyFrame,
     labelled: pl.LazyFrame,
     reports: pl.LazyFrame,
     partition: str,
@@ -97,6 +107,7 @@ def training_set_replay(
     known = protocol.as_reported(labelled.join(terminals, on="TERMINAL_ID", how="semi"), reports).collect()
     found = [
         *replay(customer_spending, rows, every),
+        *replay(usual_spending, rows, spending.collect()),
         *replay(terminal_risk, rows, every, known, known_at="KNOWN_AT"),
     ]
     numbers = {"rows": rows.height, "features": len(FEATURES), "features_that_differ": len(found)}
@@ -130,6 +141,7 @@ def training_assets(
         "training_set",
         reads={
             "spending": Read("customer_spending", first, last_day, gaps, SHORTEST_WINDOW_DAYS),
+            "usual": Read("usual_spending", first, last_day, gaps, SHORTEST_WINDOW_DAYS),
             "risk": Read("terminal_risk", first, last_day, gaps, SHORTEST_WINDOW_DAYS),
             "reports": Read("validated/fraud_reports", first, -1, gaps, 1),
         },
@@ -151,6 +163,14 @@ def training_assets(
             "training_set": same("training_set"),
             "transactions": Read(
                 "validated/transactions", first + customer_spending.reads().first, last_day, "pass", 0
+            ),
+            "spending": Read(
+                "customer_spending",
+                first + usual_spending.reads().first,
+                last_day,
+                "pass",
+                0,
+                ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TX_AMOUNT", TO_PAST_AVG),
             ),
             "labelled": Read(
                 "labelled_transactions", first + terminal_risk.reads().first, last_day, "pass", 0

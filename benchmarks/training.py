@@ -1,0 +1,181 @@
+"""Training sets and fits: what the platform adds to reading rows and to calling LightGBM.
+
+`make bench BENCHMARKS=training ARGS=--write`
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks._report import (
+    HANDBOOK,
+    in_child,
+    machine,
+    platform_command,
+    publish,
+    run,
+    table,
+    temporary_folder,
+)
+
+COMMAND = "make bench BENCHMARKS=training ARGS=--write"
+FIRST = date(2018, 4, 1)
+WEEK = date(2018, 6, 6)
+WINDOW_DAYS = 35
+DAILY = "group:raw or group:references or group:validated or group:features"
+MODEL = "fraud_lightgbm"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="fits of each kind, in turns")
+    parser.add_argument("--write", action="store_true", help="replace the section in docs/benchmarks.md")
+    options = parser.parse_args()
+    load = os.getloadavg()
+    with temporary_folder() as folder:
+        lines = _measure(folder / "home", options.rounds)
+    publish("training", "Training sets and fits", COMMAND, [*lines, "", machine(load)], write=options.write)
+
+
+def _measure(home: Path, rounds: int) -> list[str]:
+    source = _land(home)
+    _refresh(home, DAILY)
+    week = ["--from", str(WEEK), "--through", str(WEEK)]
+    weekly = f'key:"training_set" or key:"training_set_replay" or key:"{MODEL}"'
+    _refresh(home, weekly, *week)
+    spent = {row["partition"]: row for row in _costs(home)}
+    assembled = spent[f"training_set {WEEK}"]
+    found, _ = in_child("benchmarks.training:fit_in_turns", str(home), rounds, environment=_environment(home))
+    direct, through = (statistics.median(found[kind]) for kind in ("direct", "platform"))
+    in_child("benchmarks.training:choose_another_rate", str(home), environment=_environment(home))
+    again = _refresh(home, f"{DAILY} or {weekly}", *week)
+    computed = {name: len(keys) for name, keys in again["computed"].items() if keys}
+    if set(computed) != {MODEL}:
+        raise RuntimeError(f"another learning rate computed {computed}")
+    return [
+        f"{WINDOW_DAYS} days of {source}, {found['rows']:,} rows of {found['features']} features, on "
+        f"{found['threads']} threads. `lightgbm.train` on arrays that are in memory, and the function of the model's "
+        f"asset on the stored table: to arrays, fitted, as text with all that is told of it; medians of {rounds}, in "
+        "turns:",
+        "",
+        *table(
+            ["", "seconds"],
+            [
+                ["`lightgbm.train`", f"{direct:.2f}"],
+                ["the platform's function", f"{through:.2f}"],
+                ["the training set, read and assembled", f"{assembled['wall_seconds']:.2f}"],
+            ],
+        ),
+        "",
+        f"The platform takes **{through / direct - 1:+.1%}** on top of the fit. The training set's seconds are those of its "
+        "cost ledger: reading the days' partitions checked, joining, judging for leaks.",
+        "",
+        "Another learning rate then computes "
+        + ", ".join(f"{number} × `{name}`" for name, number in computed.items())
+        + ", and no feature and no training set.",
+    ]
+
+
+def fit_in_turns(home: str, rounds: int) -> dict[str, Any]:
+    """Seconds of fits by LightGBM alone and by the asset's function, in turns."""
+    import lightgbm as lgb
+    import numpy as np
+    import polars as pl
+
+    from my_platform.domains.fraud import models, parameters
+    from my_platform.domains.fraud.features import FEATURES
+    from my_platform.learning import fitting
+    from my_platform.operations import session
+    from my_platform.settings import load_settings
+
+    settings = load_settings()
+    with session.opened(settings) as opened:
+        versions = opened.versions()
+        lake, key = opened.workspace.lake, str(WEEK)
+        version = versions["training_set"][key]
+        stored = lake.read("training_set", key, version)
+        replay = lake.read("training_set_replay", key, versions["training_set_replay"][key])
+    matrix = np.ascontiguousarray(stored.select(FEATURES).cast(pl.Float64).to_numpy())
+    labels = stored["IS_FRAUD"].to_numpy().astype(np.float32)
+    declared = {
+        "lightgbm": dict(parameters.LIGHTGBM_PARAMETERS),
+        "rounds": parameters.BOOSTING_ROUNDS,
+        "seed": parameters.SEED,
+        "window_days": WINDOW_DAYS,
+    }
+    given = {
+        **parameters.LIGHTGBM_PARAMETERS,
+        "objective": "binary",
+        "deterministic": True,
+        "force_col_wise": True,
+        "verbosity": -1,
+        "num_threads": settings.threads,
+        "seed": parameters.SEED,
+    }
+    seconds: dict[str, list[float]] = {"direct": [], "platform": []}
+    fitting.fit_lightgbm(stored.select(FEATURES), labels, {}, 2, 1, settings.threads)
+    for _ in range(rounds):
+        started = time.perf_counter()
+        lgb.train(dict(given), lgb.Dataset(matrix, label=labels), num_boost_round=parameters.BOOSTING_ROUNDS)
+        between = time.perf_counter()
+        models.fraud_lightgbm(
+            stored.lazy(), replay.lazy(), key, declared, {"training_set": {key: version}}, settings.threads
+        )
+        seconds["direct"].append(between - started)
+        seconds["platform"].append(time.perf_counter() - between)
+    return {**seconds, "rows": stored.height, "features": len(FEATURES), "threads": settings.threads}
+
+
+def choose_another_rate(home: str) -> None:
+    """Write down another learning rate for the model, as a finished search does."""
+    from my_platform.domains.fraud.tuning import lightgbm_parameters
+    from my_platform.settings import load_settings
+    from my_platform.storage.choices import Choice, Choices
+    from my_platform.storage.places import open_place
+
+    settings = load_settings()
+    other = {**lightgbm_parameters(settings, None), "learning_rate": 0.04}
+    choice = Choice(MODEL, other, [], "benchmark", "2018-06-06T00:00:00+00:00")
+    Choices(open_place(settings.landing)).add(choice)
+
+
+def _land(home: Path) -> str:
+    if HANDBOOK.is_dir():
+        words, source = ["import-handbook", str(HANDBOOK), "--through", str(WEEK)], "the handbook's data"
+    else:
+        days = (WEEK - FIRST + timedelta(days=1)).days
+        words, source = ["simulate", "--days", str(days), "--start", str(FIRST)], "simulated data"
+    run(platform_command(*words), _environment(home))
+    return source
+
+
+def _refresh(home: Path, selection: str, *words: str) -> dict[str, Any]:
+    run(platform_command("prepare"), _environment(home))
+    cost = run(platform_command("refresh", "--json", "--select", selection, *words), _environment(home))
+    done: dict[str, Any] = json.loads(cost.output[cost.output.index("{") :])
+    if done["failed"]:
+        raise RuntimeError(f"the refresh failed: {done['failed']}")
+    return done
+
+
+def _costs(home: Path) -> list[dict[str, Any]]:
+    cost = run(platform_command("costs", "--by", "partition", "--json"), _environment(home))
+    found: list[dict[str, Any]] = json.loads(cost.output[cost.output.index("{") :])["costs"]
+    return found
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return {
+        "MY_PLATFORM_HOME": str(home),
+        "MY_PLATFORM_TRAINING_WINDOW_DAYS": str(WINDOW_DAYS),
+        "MY_PLATFORM_PROMOTE": "never",
+    }
+
+
+if __name__ == "__main__":
+    main()
