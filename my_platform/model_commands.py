@@ -18,7 +18,7 @@ Reason = Annotated[str, typer.Option(help="Why; it is kept in the ledger.")]
 
 def add_model_commands(app: typer.Typer) -> None:
     """Make the commands part of an application."""
-    for command in (models, promote, rollback, compare, reproduce, promotions, costs):
+    for command in (models, promote, rollback, compare, health, reproduce, promotions, costs):
         app.command()(command)
 
 
@@ -130,6 +130,44 @@ def compare(
     with session.opened(settings_of_call()) as opened:
         found = compared(opened.models, opened.models.named(first), opened.models.named(second))
     print_json(found) if as_json else _show_comparison(found)
+
+
+def health(
+    act: Annotated[
+        bool, typer.Option("--act", help="Go back to the former champion where a limit is breached.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """How the champions do since their promotion: exit code 1 where one breaches its limits."""
+    from my_platform.operations import session
+    from my_platform.operations.health import look_after
+
+    settings = settings_of_call()
+    with session.opened(settings) as opened:
+        found = look_after(opened.models, service=settings.service_health, act=act, alert=complain)
+    if as_json:
+        print_json({"champions": [looked.as_json() for looked in found]})
+    elif not found:
+        typer.echo("no model was ever promoted")
+    else:
+        rows = [
+            [
+                looked.use,
+                _told(looked.champion),
+                _figure(looked.health.promoted_on),
+                ", ".join(f"{week} {interval.value:.3f}" for week, interval in looked.health.matured)
+                or "none",
+                _figure(looked.health.score_index),
+                "breached" if looked.breached else "kept",
+            ]
+            for looked in found
+        ]
+        show_table(
+            ["use", "champion", "promoted on AP", "weeks since", "score index", "limits"],
+            rows,
+        )
+    if any(looked.breached for looked in found):
+        raise SystemExit(1)
 
 
 def reproduce(

@@ -130,6 +130,10 @@ class Settings(BaseSettings):
         return self.home / "studies"
 
     @property
+    def service_health(self) -> Path:
+        return self.home / "serving" / "health.json"
+
+    @property
     def registry(self) -> Path:
         return self.home / "registry"
 

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from assets_tests.homes import folder_in_memory
 from assets_tests.operations import contest
 from my_platform.errors import DamagedBundle, PlatformError
 from my_platform.learning.gate import Case
+from my_platform.learning.health import InService, Limits
 from my_platform.learning.ledger import Line
 from my_platform.learning.registry import Registry
 from my_platform.learning.tracking import Tracker
+from my_platform.operations.health import WATCH, look_after
 from my_platform.operations.models import Models
 from my_platform.operations.outcome import Outcome
 from my_platform.operations.promotion import GATE, Promotion, promote, put_forward
@@ -269,3 +272,100 @@ def test_a_line_that_was_cut_short_never_counted(models: Models) -> None:
     assert tried(models, "best").serves
     lines = path.read_bytes().splitlines()
     assert [json.loads(text)["after"]["model"] for text in lines] == ["plain", "best"]
+
+
+def under(models: Models, limits: Limits) -> Models:
+    """The same models, whose champions may do no more than this."""
+    models.contenders = {
+        name: replace(contender, policy=replace(contender.policy, limits=limits))
+        for name, contender in models.contenders.items()
+    }
+    return models
+
+
+def an_earlier_week(models: Models, name: str, weeks_ago: int) -> str:
+    return f"{name}@{sorted(models.weekly.current(name))[-1 - weeks_ago]}"
+
+
+def test_a_champion_whose_later_weeks_are_as_good_stays(models: Models) -> None:
+    tried(models, "plain")
+    tried(models, an_earlier_week(models, "better", 2), forced=True)
+    alerts: list[str] = []
+
+    (looked,) = look_after(models, service=None, act=True, alert=alerts.append)
+
+    assert [week for week, _ in looked.health.matured] == ["2026-01-28", "2026-02-04", "2026-02-11"]
+    assert looked.health.score_index is not None
+    assert (looked.breached, looked.line, alerts) == ([], None, [])
+
+
+def test_a_champion_that_falls_behind_what_it_promised_is_rolled_back_with_an_alert(models: Models) -> None:
+    tried(models, "plain")
+    tried(models, an_earlier_week(models, "better", 2), forced=True)
+    alerts: list[str] = []
+
+    (looked,) = look_after(
+        under(models, Limits(precision_drop=-1)), service=None, act=True, alert=alerts.append
+    )
+
+    assert champion(models) == "plain"
+    assert looked.line is not None
+    assert (looked.line.action, looked.line.who) == ("rollback", WATCH)
+    assert "average precision of week" in looked.line.why
+    assert len(alerts) == 1
+    assert "plain" in alerts[0]
+
+
+def test_who_came_back_by_a_rollback_is_not_rolled_back_by_itself(models: Models) -> None:
+    for name in ("plain", "better", "best"):
+        tried(models, an_earlier_week(models, name, 2), forced=True)
+    strict = under(models, Limits(precision_drop=-1))
+    look_after(strict, service=None, act=True, alert=lambda _: None)
+    alerts: list[str] = []
+
+    (looked,) = look_after(strict, service=None, act=True, alert=alerts.append)
+
+    assert champion(models) == "better"
+    assert looked.breached
+    assert "a person has to look" in alerts[0]
+
+
+def test_a_first_champion_that_breaches_its_limits_stays_and_is_told(models: Models) -> None:
+    tried(models, an_earlier_week(models, "plain", 2), forced=True)
+    alerts: list[str] = []
+
+    look_after(under(models, Limits(precision_drop=-1)), service=None, act=True, alert=alerts.append)
+
+    assert champion(models) == "plain"
+    assert "it stays: contest cannot go back" in alerts[0]
+
+
+def test_a_service_that_fails_with_the_champion_brings_the_former_one_back(
+    models: Models, tmp_path: Path
+) -> None:
+    tried(models, "plain")
+    tried(models, "better")
+    served = models.registry.ledger.standing(contest.USE).champion
+    assert served is not None
+    path = tmp_path / "health.json"
+    said = InService(served.bundle, requests=5000, errors=400, p99_ms=2.0)
+    path.write_text(json.dumps(asdict(replace(said, bundle="another one"))))
+    look_after(models, service=path, act=True, alert=lambda _: None)
+    assert champion(models) == "better"
+
+    path.write_text(json.dumps(asdict(said)))
+    look_after(models, service=path, act=True, alert=lambda _: None)
+
+    assert champion(models) == "plain"
+
+
+def test_looking_without_acting_changes_nothing(models: Models) -> None:
+    tried(models, "plain")
+    tried(models, an_earlier_week(models, "better", 2), forced=True)
+
+    (looked,) = look_after(
+        under(models, Limits(precision_drop=-1)), service=None, act=False, alert=lambda _: None
+    )
+
+    assert looked.breached
+    assert champion(models) == "better"

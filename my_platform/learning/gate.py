@@ -12,10 +12,11 @@ A candidate becomes champion when all of these hold on the last weeks that its r
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from my_platform.learning.bootstrap import Interval
+from my_platform.learning.health import Limits
 
 Kind = Literal["first", "refit", "new recipe"]
 
@@ -31,6 +32,7 @@ class Policy:
         slice_tolerance: by how much average precision may be lower in a slice.
         slice_positives: a slice with fewer frauds tells nothing.
         replicates, seed: of the bootstrap.
+        limits: beyond which a champion is rolled back.
     """
 
     weeks: int = 4
@@ -40,6 +42,7 @@ class Policy:
     slice_positives: int = 30
     replicates: int = 1000
     seed: int = 1
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from my_platform.operations.analysts import keep_current
 from my_platform.operations.check_results import follow, settle, tell_again, to_settle
 from my_platform.operations.execution import Execution
 from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, Step, asset_key, wrong_instance
+from my_platform.operations.health import look_after
 from my_platform.operations.models import Models
 from my_platform.operations.orphans import tag_process
 from my_platform.operations.outcome import Outcome, Request
@@ -46,6 +47,7 @@ class Place:
         analysts_database: the database that is kept current; None for none.
         registry: of the models, whose challengers are named after a run; None for none.
         reports: the folder of reports; None for none.
+        service_health: the file in which a service tells how it does; None for none.
     """
 
     lock: Path
@@ -53,6 +55,7 @@ class Place:
     analysts_database: Path | None = None
     registry: Registry | None = None
     reports: Path | None = None
+    service_health: Path | None = None
 
 
 def build_assets(workspace: Workspace, span: Span, place: Place) -> list[dg.AssetsDefinition]:
@@ -209,6 +212,9 @@ def name_champion(
         return
     try:
         models = Models(workspace, heads, place.registry)
+        scored = {a for c in models.contenders.values() for a in (c.predictions, c.evaluation)}
+        if place.registry.promotes and scored & {*outcome.computed, *outcome.reused}:
+            look_after(models, service=place.service_health, act=True, alert=context.log.error)
         put_forward(models, outcome, run_id=context.run_id, log=context.log.info)
     except PlatformError as error:
         context.log.warning(f"no model was put forward: {error}")

@@ -149,6 +149,7 @@ def place_of(settings: Settings) -> Place:
         settings.analysts_database,
         registry=open_registry(settings),
         reports=settings.reports,
+        service_health=settings.service_health,
     )
 
 

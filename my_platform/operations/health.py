@@ -1,0 +1,173 @@
+"""Looking after champions: how each does since its promotion, and the way back where it breaches a limit."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import polars as pl
+
+from my_platform.errors import DamagedBundle, DamagedObject, PlatformError
+from my_platform.learning.bundle import read_bundle
+from my_platform.learning.contender import Contender
+from my_platform.learning.evaluation import week_figures
+from my_platform.learning.health import Health, InService, breaches, score_classes
+from my_platform.learning.ledger import Line, Served
+from my_platform.operations.models import Models
+from my_platform.quality.drift import chance_index, stability_index
+
+WATCH = "watch"
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What came of a look at a champion.
+
+    Attributes:
+        breached: what is beyond its limit, in words.
+        line: the rollback that followed; None where there was no need or no way.
+        hindered: why a champion that should go stays.
+    """
+
+    use: str
+    champion: Served
+    health: Health
+    breached: list[str]
+    line: Line | None = None
+    hindered: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "use": self.use,
+            "champion": f"{self.champion.model}@{self.champion.week}",
+            "health": self.health.as_json(),
+            "breached": self.breached,
+            "rolled_back_to": f"{self.line.after.model}@{self.line.after.week}" if self.line else None,
+            "hindered": self.hindered,
+        }
+
+
+def look_after(
+    models: Models, *, service: Path | None, act: bool, alert: Callable[[str], None]
+) -> list[Looked]:
+    """Look at the champion of each use, and go back to the former one where it breaches a limit.
+
+    A champion that came back by a rollback is not rolled back again: what ails the next one too is for a person.
+
+    Args:
+        service: the file in which a service tells how it does, if there is one.
+        act: whether to roll back, or only to say.
+        alert: told of each breach and of what was done.
+    """
+    found = []
+    for use in models.uses:
+        standing = models.registry.ledger.standing(use)
+        if standing.champion is None:
+            continue
+        looked = _look(models, use, standing.champion, service)
+        if looked.breached:
+            looked = _answered(models, looked) if act else looked
+            alert(_said(looked))
+        found.append(looked)
+    return found
+
+
+def health_of(models: Models, champion: Served, service: Path | None) -> Health:
+    """How a champion does since its promotion."""
+    contender = models.contenders.get(champion.model)
+    try:
+        tested_on: dict[str, str] = dict(
+            read_bundle(models.registry.bundles, champion.bundle).about["tested"]
+        )
+    except DamagedBundle as error:
+        return Health(unreadable=[str(error)], service=_service(service, champion))
+    if contender is None or models.weekly.recipe(champion.model) != champion.recipe:
+        # What its asset makes now comes of other code, and tells nothing of it.
+        return Health(service=_service(service, champion))
+    try:
+        return _of_tests(models, contender, tested_on, _service(service, champion))
+    except DamagedObject as error:
+        return Health(unreadable=[str(error)], service=_service(service, champion))
+
+
+def _of_tests(
+    models: Models, contender: Contender, tested_on: dict[str, str], service: InService | None
+) -> Health:
+    """From its recipe's weekly tests and its latest scores."""
+    weekly = models.weekly
+    then = {week: weekly.rows(contender, week, version) for week, version in tested_on.items()}
+    then = {week: rows for week, rows in then.items() if _has_both(rows)}
+    if not then:
+        return Health(service=service)
+    last = max(then)
+    since = {week: version for week, version in weekly.of_recipe(contender).items() if week > last}
+    rows_since = {week: weekly.rows(contender, week, since[week]) for week in sorted(since)}
+    scored = {week: v for week, v in weekly.current(contender.predictions).items() if week > last}
+    index, latest = None, max(scored, default="")
+    if latest:
+        tested_scores = pl.concat([rows["score"] for rows in then.values()])
+        scores = models.workspace.lake.read(
+            contender.predictions, latest, scored[latest], [contender.columns.score]
+        )[contender.columns.score]
+        shares, wanted = score_classes(tested_scores, scores)
+        index = max(0.0, stability_index(shares, wanted, scores.len()) - chance_index(scores.len()))
+    return Health(
+        promoted_on=fmean(_precision(contender, week, rows).value for week, rows in then.items()),
+        matured=[
+            (week, _precision(contender, week, rows)) for week, rows in rows_since.items() if _has_both(rows)
+        ],
+        score_index=index,
+        scored_week=latest,
+        service=service,
+    )
+
+
+def _look(models: Models, use: str, champion: Served, service: Path | None) -> Looked:
+    health = health_of(models, champion, service)
+    contender = models.contenders.get(champion.model)
+    return Looked(use, champion, health, breaches(health, contender.policy.limits) if contender else [])
+
+
+def _answered(models: Models, looked: Looked) -> Looked:
+    """Roll back, where that can help."""
+    last = models.registry.ledger.lines(looked.use)[-1]
+    if last.action == "rollback":
+        why = f"it came back by a rollback at {last.at}; a person has to look"
+        return Looked(looked.use, looked.champion, looked.health, looked.breached, hindered=why)
+    try:
+        line = models.registry.roll_back(looked.use, who=WATCH, why="; ".join(looked.breached))
+    except PlatformError as error:
+        return Looked(looked.use, looked.champion, looked.health, looked.breached, hindered=str(error))
+    models.registry.set_aliases(looked.use)
+    return Looked(looked.use, looked.champion, looked.health, looked.breached, line)
+
+
+def _said(looked: Looked) -> str:
+    named = f"{looked.champion.model} {looked.champion.week}, champion of {looked.use},"
+    done = "look at it"
+    if looked.line is not None:
+        done = f"{looked.line.after.model} {looked.line.after.week} serves again"
+    elif looked.hindered:
+        done = f"it stays: {looked.hindered}"
+    return f"{named} breaches its limits: {'; '.join(looked.breached)}. {done}"
+
+
+def _service(path: Path | None, champion: Served) -> InService | None:
+    """What a service says, if it serves this champion."""
+    if path is None:
+        return None
+    try:
+        said = InService(**json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    return said if said.bundle == champion.bundle else None
+
+
+def _precision(contender: Contender, week: str, rows: pl.DataFrame) -> Any:
+    return week_figures(week, rows, contender.looked_at).average_precision
+
+
+def _has_both(rows: pl.DataFrame) -> bool:
+    return bool(rows["fraud"].any() and not rows["fraud"].all())
