@@ -46,9 +46,10 @@ dbt-docs: $(PREPARED) ## write dbt's documentation of the marts and say where it
 test: $(PREPARED) ## run the tests
 	@$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
-test-slow: $(PREPARED) ## run the tests that take longer, with a real S3 server and browser where root can install them
+test-slow: $(PREPARED) ## run the tests that take longer, with a real S3 server, browser and Redis where root can install them
 	@$(call optional_package,radosgw,ceph-mon ceph-mgr ceph-osd radosgw ceph-common,the S3 server of the storage tests)
 	@$(call optional_package,chromium,chromium,the browser of the tests of the UI)
+	@$(call optional_package,redis-server,redis-server,the server of the tests of online state in Redis)
 	@$(PY) -m pytest -n 2 --dist loadscope -m 'slow and not gpu' $(ARGS) || { \
 		code=$$?; [ $$code -eq 5 ] || exit $$code; echo "There are no slow tests."; }
 

@@ -47,11 +47,14 @@ class Answer(NamedTuple):
 class OnlineFeatures:
     """A feature set in its online form; make one with `compile_online`.
 
-    `types` are the features with their types, `event_columns` what an event's values hold, `reach_s` how far
-    before a row its longest window begins, and `lateness_s` how much further back events are kept.
+    `row_types` and `event_types` are the columns of the two tables, `types` the features with their types,
+    `event_columns` what an event's values hold, `reach_s` how far before a row its longest window begins, and
+    `lateness_s` how much further back events are kept.
     """
 
     feature_set: FeatureSet
+    row_types: Mapping[str, pl.DataType]
+    event_types: Mapping[str, pl.DataType]
     types: Mapping[str, pl.DataType]
     event_columns: tuple[str, ...]
     reach_s: int
@@ -256,6 +259,8 @@ def compile_online(
     exec(compile(source, f"<online form of {feature_set.name}>", "exec"), names)
     return OnlineFeatures(
         feature_set=feature_set,
+        row_types=dict(rows),
+        event_types=dict(events),
         types=types,
         event_columns=event_columns,
         reach_s=-feature_set.reads().first * SECONDS_PER_DAY,

@@ -1,0 +1,1 @@
+"""Scoring by row: durable state of the declared features, kept up to date event by event."""

@@ -1,0 +1,181 @@
+"""Online state in an SQLite file: one process writes it, and what it acknowledged survives its end."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from my_platform.features.online import Event, Key
+from my_platform.serving.store import (
+    SCHEMA_VERSION,
+    EntityEvent,
+    Partition,
+    Remembered,
+    StoreError,
+    as_event,
+    encoded,
+)
+
+# Keys are integers or texts: columns without a type keep them apart.
+_SCHEMA = """
+create table partitions (
+    id integer primary key, feature_set text not null, name text not null, version text not null,
+    unique (feature_set, name)
+);
+create table events (
+    feature_set text not null, entity not null, second integer not null, key not null, partition integer,
+    content text not null, primary key (feature_set, entity, second, key)
+) without rowid;
+create index events_of_partition on events (partition) where partition is not null;
+create table rows (key primary key not null, second integer not null, content text not null) without rowid;
+create table forgotten (feature_set text primary key, second integer not null) without rowid;
+"""
+_ADD = "insert or ignore into events (feature_set, entity, second, key, content) values (?, ?, ?, ?, ?)"
+_TAKE_IN = (
+    "insert into events (feature_set, entity, second, key, content, partition) values (?, ?, ?, ?, ?, ?) "
+    "on conflict do update set content = excluded.content, partition = excluded.partition"
+)
+_REMEMBER = "insert or ignore into rows (key, second, content) values (?, ?, ?)"
+_CORRECT = (
+    "insert into rows (key, second, content) values (?, ?, ?) "
+    "on conflict do update set second = excluded.second, content = excluded.content"
+)
+
+
+class SqliteStore:
+    """A `StateStore` in a file.
+
+    Args:
+        path: the file; made where it is missing.
+        synchronous: `normal` survives the end of the process, `full` also a loss of power, at the price of a
+            write to the disk for every transaction.
+
+    Raises:
+        StoreError: another process has the file open, or it is of a newer version of the platform.
+    """
+
+    def __init__(self, path: Path, *, synchronous: Literal["normal", "full"] = "normal") -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._database = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
+        try:
+            self._open(synchronous)
+        except sqlite3.Error as error:
+            self._database.close()
+            raise StoreError(
+                f"online state {path}: {error}; another process may have it open, which one alone may write, or "
+                f"the file is broken: remove it and bootstrap again"
+            ) from error
+        except StoreError:
+            self._database.close()
+            raise
+
+    def append(self, events: Iterable[EntityEvent], rows: Iterable[Remembered] = ()) -> None:
+        with self._transaction():
+            self._database.executemany(
+                _ADD,
+                [
+                    (feature_set, entity, event.second, event.order, encoded(event.values))
+                    for feature_set, entity, event in events
+                ],
+            )
+            self._database.executemany(_REMEMBER, _texts(rows))
+
+    def events(self, feature_set: str, entity: Key) -> list[Event]:
+        found = self._database.execute(
+            "select second, key, content from events where feature_set = ? and entity = ? order by second, key",
+            (feature_set, entity),
+        )
+        return [as_event(*each) for each in found]
+
+    def row(self, key: Key) -> Mapping[str, Any] | None:
+        found = self._database.execute("select content from rows where key = ?", (key,)).fetchone()
+        return json.loads(found[0]) if found else None
+
+    def replace(self, partitions: Iterable[Partition], rows: Iterable[Remembered] = ()) -> None:
+        with self._transaction():
+            for partition in partitions:
+                self._replace(partition)
+            self._database.executemany(_CORRECT, _texts(rows))
+
+    def versions(self, feature_set: str) -> Mapping[str, str]:
+        return dict(
+            self._database.execute(
+                "select name, version from partitions where feature_set = ?", (feature_set,)
+            ).fetchall()
+        )
+
+    def forget(self, before: Mapping[str, int], rows_before: int) -> None:
+        with self._transaction():
+            for feature_set, second in before.items():
+                self._database.execute(
+                    "delete from events where feature_set = ? and second < ?", (feature_set, second)
+                )
+                self._database.execute(
+                    "insert into forgotten values (?, ?) on conflict do update set "
+                    "second = max(second, excluded.second)",
+                    (feature_set, second),
+                )
+            self._database.execute("delete from rows where second < ?", (rows_before,))
+
+    def forgotten(self, feature_set: str) -> int | None:
+        found = self._database.execute(
+            "select second from forgotten where feature_set = ?", (feature_set,)
+        ).fetchone()
+        return found[0] if found else None
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _open(self, synchronous: str) -> None:
+        # The lock is taken by the first transaction and kept: a second process would not see what this one
+        # holds in memory.
+        for pragma in (
+            "locking_mode = exclusive",
+            "journal_mode = wal",
+            f"synchronous = {synchronous}",
+            "cache_size = -65536",
+        ):
+            self._database.execute(f"pragma {pragma}")
+        with self._transaction():
+            version = self._database.execute("pragma user_version").fetchone()[0]
+            if version > SCHEMA_VERSION:
+                raise StoreError(
+                    f"online state {self._path}: it is of schema {version}, and this platform knows {SCHEMA_VERSION}; "
+                    f"use the newer platform, or remove the file and bootstrap again"
+                )
+            if version == 0:
+                for statement in _SCHEMA.split(";\n"):
+                    self._database.execute(statement)
+                self._database.execute(f"pragma user_version = {SCHEMA_VERSION}")
+
+    def _replace(self, partition: Partition) -> None:
+        number = self._database.execute(
+            "insert into partitions (feature_set, name, version) values (?, ?, ?) "
+            "on conflict do update set version = excluded.version returning id",
+            (partition.feature_set, partition.name, partition.version),
+        ).fetchone()[0]
+        self._database.execute("delete from events where partition = ?", (number,))
+        self._database.executemany(
+            _TAKE_IN,
+            [
+                (partition.feature_set, entity, event.second, event.order, encoded(event.values), number)
+                for entity, event in partition.events
+            ],
+        )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("rollback")
+            raise
+        self._database.execute("commit")
+
+
+def _texts(rows: Iterable[Remembered]) -> list[tuple[Key, int, str]]:
+    return [(key, second, encoded(content)) for key, second, content in rows]

@@ -1,0 +1,226 @@
+"""Online state of several feature sets: events taken in, rows answered, partitions reconciled.
+
+The store holds all events, the memory a bounded number of entities with their prefix sums, the least recently
+used ones let go first. One process writes a store, so that what it holds in memory is what the store says.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from my_platform.errors import PlatformError
+from my_platform.features.declaration import FeatureError
+from my_platform.features.online import Answer, EntityState, Event, Key, OnlineFeatures, Row
+from my_platform.serving.store import EntityEvent, Partition, Remembered, StateStore
+
+MOST_ENTITIES = 50_000
+# So many events of partitions go into one transaction of the store.
+_EVENTS_AT_ONCE = 50_000
+
+
+class UnknownRow(PlatformError):
+    """A label for a row that is not remembered: it never came, or was forgotten."""
+
+
+class ValidatedDay(NamedTuple):
+    """A partition of validated events: its key, its data version, and its rows with the table's columns."""
+
+    key: str
+    version: str
+    frame: pl.DataFrame
+
+
+class OnlineState:
+    """The declared features of a table's rows, as of the events that have come in.
+
+    Args:
+        forms: the feature sets in their online form; all are of the same table of rows.
+        store: where the events are kept.
+        most_entities: how many entities are held in memory.
+    """
+
+    def __init__(
+        self, forms: Sequence[OnlineFeatures], store: StateStore, *, most_entities: int = MOST_ENTITIES
+    ) -> None:
+        self._forms = tuple(forms)
+        self._store = store
+        self._most = most_entities
+        self._held: OrderedDict[tuple[str, Key], EntityState] = OrderedDict()
+        tables = {form.feature_set.rows for form in forms}
+        if len(tables) != 1:
+            raise FeatureError(f"the feature sets are of rows of {sorted(tables)}; serve those of one table")
+        (self.table,) = tables
+        declared = forms[0].feature_set
+        self._key, self._time, self._ticks = declared.order, declared.time, forms[0].row_ticks
+        # A label's event is made of the row that it is about, which has to be found again then.
+        self._remembers = any(form.feature_set.events != self.table for form in forms)
+
+    @property
+    def features(self) -> Mapping[str, pl.DataType]:
+        """All features in the order of the answers' values, with their types."""
+        return {name: dtype for form in self._forms for name, dtype in form.types.items()}
+
+    def answer(self, row: Row) -> Answer:
+        """The features of a row; nothing is changed by asking."""
+        answers = [
+            self._entity(form, row[form.feature_set.entity]).features(row) for form in self._forms
+        ]
+        doubts = [answer.degraded for answer in answers if answer.degraded]
+        return Answer(sum((answer.values for answer in answers), ()), "; ".join(doubts) or None)
+
+    def score(self, rows: Sequence[Row]) -> list[Answer]:
+        """The features of rows that arrive now, each with those before it; they are events from then on.
+
+        When it returns all of them are stored, with their features, or none is.
+        """
+        answers, added, remembered = [], [], []
+        with self._all_or_nothing() as touched:
+            for row in rows:
+                added += self._take_in(self.table, row, touched)
+                answers.append(self.answer(row))
+                if self._remembers:
+                    content = {"row": dict(row), "features": answers[-1].values}
+                    remembered.append(Remembered(row[self._key], row[self._time] // self._ticks, content))
+            self._store.append(added, remembered)
+        return answers
+
+    def observe(self, table: str, records: Iterable[Row]) -> int:
+        """Take events of a table in; how many were new to the state.
+
+        Raises FeatureError where an event contradicts one that is known; then none of them is taken in.
+        """
+        with self._all_or_nothing() as touched:
+            added = [each for record in records for each in self._take_in(table, record, touched)]
+            self._store.append(added)
+        return len(added)
+
+    def label(self, table: str, key: Key, columns: Row) -> bool:
+        """Take in the event that a remembered row and a label's own columns make; whether it was new.
+
+        Raises UnknownRow where the row is not remembered.
+        """
+        known = self.remembered(key)
+        if known is None:
+            raise UnknownRow(
+                f"{self.table}: no row with {self._key} {key!r} is remembered, which a label of {table} needs; land "
+                f"the label with its partition instead"
+            )
+        return self.observe(table, [{**known["row"], **columns}]) > 0
+
+    def remembered(self, key: Key) -> Mapping[str, Any] | None:
+        """The `row` remembered under an id, with its `features` if it was scored here."""
+        return self._store.row(key)
+
+    def bootstrap(
+        self, table: str, days: Iterable[ValidatedDay], *, complete_from: int | None = None
+    ) -> int:
+        """Take in validated partitions that are new or have another data version; how many events those have.
+
+        A corrected partition's events take the place of the earlier ones; an event that had come by itself is
+        the partition's from then on. `complete_from` is the second before which no partition tells what
+        happened; rows whose windows reach further back are degraded.
+        """
+        forms = [form for form in self._forms if form.feature_set.events == table]
+        known = {form.feature_set.name: self._store.versions(form.feature_set.name) for form in forms}
+        if complete_from is not None:
+            self._store.forget({form.feature_set.name: complete_from for form in forms}, complete_from)
+        taken = 0
+        partitions: list[Partition] = []
+        rows: list[Remembered] = []
+        for day in days:
+            changed = [form for form in forms if known[form.feature_set.name].get(day.key) != day.version]
+            for form in changed:
+                found = partition_events(form, day.frame)
+                taken += len(found)
+                partitions.append(Partition(form.feature_set.name, day.key, day.version, found))
+            if changed and table == self.table and self._remembers:
+                rows += self._rows(changed[0], day.frame)
+            if sum(len(each.events) for each in partitions) >= _EVENTS_AT_ONCE:
+                self._store.replace(partitions, rows)
+                partitions, rows = [], []
+        self._store.replace(partitions, rows)
+        self._held.clear()
+        return taken
+
+    def forget(self, before: int) -> None:
+        """Remove what no row from this second on asks for; an earlier row is degraded from then on."""
+        begins = {form.feature_set.name: before - form.reach_s for form in self._forms}
+        self._store.forget(begins, min(begins.values()))
+        self._held.clear()
+
+    def _take_in(self, table: str, record: Row, touched: set[tuple[str, Key]]) -> list[EntityEvent]:
+        added = []
+        for form in self._forms:
+            declared = form.feature_set
+            if declared.events == table:
+                entity, event = record[declared.entity], form.event(record)
+                touched.add((declared.name, entity))
+                if self._entity(form, entity).insert(event):
+                    added.append(EntityEvent(declared.name, entity, event))
+        return added
+
+    def _entity(self, form: OnlineFeatures, entity: Key) -> EntityState:
+        name = form.feature_set.name
+        state = self._held.get((name, entity))
+        if state is not None:
+            self._held.move_to_end((name, entity))
+            return state
+        if entity is None:
+            raise FeatureError(f"{form.feature_set.rows}, column {form.feature_set.entity}: it is null")
+        state = form.state()
+        if (forgotten := self._store.forgotten(name)) is not None:
+            state.forgotten(forgotten - 1)
+        for event in self._store.events(name, entity):
+            state.insert(event)
+        self._held[name, entity] = state
+        if len(self._held) > self._most:
+            self._held.popitem(last=False)
+        return state
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[set[tuple[str, Key]]]:
+        """Where taking in or storing fails, the entities touched are read again from the store."""
+        touched: set[tuple[str, Key]] = set()
+        try:
+            yield touched
+        except BaseException:
+            for each in touched:
+                self._held.pop(each, None)
+            raise
+
+    def _rows(self, form: OnlineFeatures, frame: pl.DataFrame) -> Iterator[Remembered]:
+        physical = _physical(frame, form.row_types)
+        for row in physical.iter_rows(named=True):
+            yield Remembered(row[self._key], row[self._time] // self._ticks, {"row": row})
+
+
+def partition_events(form: OnlineFeatures, frame: pl.DataFrame) -> list[tuple[Key, Event]]:
+    """The events of a partition with their entities; raises FeatureError where an entity or a place is null."""
+    declared = form.feature_set
+    places = [declared.entity, declared.event_time, declared.event_order]
+    physical = _physical(frame, form.event_types).select(
+        *(pl.col(name).alias(f"__{number}") for number, name in enumerate(places)), *form.event_columns
+    )
+    for number, name in enumerate(places):
+        if nulls := physical[f"__{number}"].null_count():
+            raise FeatureError(f"{declared.events}, column {name}: {nulls} values are null; none may be")
+    ticks = form.event_ticks
+    if (physical["__1"] % ticks != 0).any():
+        raise FeatureError(f"{declared.events}, column {declared.event_time}: expected whole seconds")
+    return [
+        (entity, Event(tick // ticks, order, tuple(values)))
+        for entity, tick, order, *values in physical.iter_rows()
+    ]
+
+
+def _physical(frame: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """The table's columns as online rows hold them: dates and datetimes as integers."""
+    if lacking := [name for name in types if name not in frame.columns]:
+        raise FeatureError(f"a validated partition has no column {', '.join(lacking)} among {frame.columns}")
+    return frame.select(
+        pl.col(name).cast(dtype).to_physical() if dtype.is_temporal() else pl.col(name).cast(dtype)
+        for name, dtype in types.items()
+    )
