@@ -10,7 +10,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,14 @@ def main() -> None:
         "(rows remembered included), and then 2,000 further transactions scored, stored and remembered:",
         "",
         *table(
-            ["store", "bootstrap, s", "events a second", "µs a row, one by one", "in hundreds", "first row of an entity"],
+            [
+                "store",
+                "bootstrap, s",
+                "events a second",
+                "µs a row, one by one",
+                "in hundreds",
+                "first row of an entity",
+            ],
             of_stores(forms, labelled),
         ),
     ]
@@ -123,7 +129,10 @@ def of_a_row(forms: Sequence[OnlineFeatures], labelled: pl.DataFrame) -> list[li
         ["features of a row that was taken in", _us(online_s)],
         ["features of a row that was not", _us(median_s(lambda: scored(new), 20_000))],
         ["an event in order", _us(inserted(lambda known: known))],
-        ["an event in reverse order, which adds all later ones anew", _us(inserted(lambda known: known[::-1]))],
+        [
+            "an event in reverse order, which adds all later ones anew",
+            _us(inserted(lambda known: known[::-1])),
+        ],
         ["the same features by the offline compiler", _us(offline_s)],
         ["offline ÷ online", f"× {offline_s / online_s:,.0f}"],
     ]
@@ -141,7 +150,12 @@ def of_stores(forms: Sequence[OnlineFeatures], labelled: pl.DataFrame) -> list[l
             server = RedisServer(folder / "redis")
             server.start()
             try:
-                rows.append(["Redis, appendfsync = always", *_of_store(forms, lambda: RedisStore(server.url), labelled)])
+                rows.append(
+                    [
+                        "Redis, appendfsync = everysec",
+                        *_of_store(forms, lambda: RedisStore(server.url), labelled),
+                    ]
+                )
             finally:
                 server.kill()
     return rows
@@ -169,7 +183,9 @@ def _of_store(
     single = [_timed(lambda row=row: state.score([row])) for row in rows[300:2_000]]
     for row in rows[2_000:]:
         state.answer(row)
-    hundreds = [_timed(lambda at=at: state.score(rows[at : at + 100])) / 100 for at in range(2_000, 4_000, 100)]
+    hundreds = [
+        _timed(lambda at=at: state.score(rows[at : at + 100])) / 100 for at in range(2_000, 4_000, 100)
+    ]
     store.close()
     return [
         f"{bootstrap_s:.1f}",

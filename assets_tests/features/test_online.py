@@ -177,6 +177,8 @@ def test_another_event_at_the_same_place_is_refused_with_both(own_form: OnlineFe
         FeatureError, match=r"rows: an event with number 1 at .* known as .*1.* and is now .*2"
     ):
         state.insert(own_form.event(row_at(START, 1, value=2)))
+    with pytest.raises(FeatureError, match="correct it in its partition"):
+        state.features(row_at(START, 1, value=2))
 
 
 def test_an_event_between_two_seconds_is_refused(own_form: OnlineFeatures) -> None:

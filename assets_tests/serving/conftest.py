@@ -17,7 +17,9 @@ OpenStore = Callable[[], StateStore]
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     if REDIS is None:
-        pytest.skip("redis-server is not installed (Debian package redis-server; make test-slow as root installs it)")
+        pytest.skip(
+            "redis-server is not installed (Debian package redis-server; make test-slow as root installs it)"
+        )
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server

@@ -25,7 +25,7 @@ class RedisServer:
         assert REDIS is not None
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
         self._process = subprocess.Popen(
-            [REDIS, *options, "--appendonly", "yes", "--appendfsync", "always", "--save", ""],
+            [REDIS, *options, "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -86,9 +86,7 @@ def assert_answers(state: OnlineState, rows: pl.DataFrame, features: pl.DataFram
         assert _same_bits(found[name], features[name]).all(), name
 
 
-def bootstrapped(
-    open_store: OpenStore, transactions: pl.DataFrame, labelled: pl.DataFrame
-) -> OnlineState:
+def bootstrapped(open_store: OpenStore, transactions: pl.DataFrame, labelled: pl.DataFrame) -> OnlineState:
     state = OnlineState(FORMS, open_store())
     state.bootstrap(TRANSACTIONS, days_of(transactions, "TX_DATETIME"))
     state.bootstrap(LABELLED_TRANSACTIONS, days_of(labelled, "REPORTED_AT"))
@@ -135,7 +133,10 @@ def test_a_corrected_day_is_reconciled_without_a_replay(
     corrected = transactions.filter(~(day & (pl.col("TRANSACTION_ID") % 3 == 0))).with_columns(
         TX_AMOUNT=pl.when(day).then(pl.col("TX_AMOUNT") + 7).otherwise(pl.col("TX_AMOUNT"))
     )
-    days = [*days_of(corrected.filter(~day), "TX_DATETIME"), *days_of(corrected.filter(day), "TX_DATETIME", "v2")]
+    days = [
+        *days_of(corrected.filter(~day), "TX_DATETIME"),
+        *days_of(corrected.filter(day), "TX_DATETIME", "v2"),
+    ]
     taken = state.bootstrap(TRANSACTIONS, days)
     assert taken == corrected.filter(day).height
     assert_answers(state, corrected, wanted(corrected, corrected, labelled))
@@ -160,11 +161,20 @@ def test_a_label_of_a_bootstrapped_transaction_finds_its_columns(
     state = OnlineState(FORMS, open_store())
     state.bootstrap(TRANSACTIONS, days_of(transactions, "TX_DATETIME"))
     label = records(labelled)[40]
-    state.label(
-        LABELLED_TRANSACTIONS, 40, {name: label[name] for name in ("REPORTED_AT", "IS_FRAUD")}
-    )
+    state.label(LABELLED_TRANSACTIONS, 40, {name: label[name] for name in ("REPORTED_AT", "IS_FRAUD")})
     rows = transactions[250:]
     assert_answers(state, rows, wanted(rows, transactions, labelled[40]))
+
+
+def test_a_batch_of_more_entities_than_memory_holds_is_scored_in_order(
+    open_store: OpenStore, transactions: pl.DataFrame, labelled: pl.DataFrame
+) -> None:
+    state = OnlineState(FORMS, open_store(), most_entities=2)
+    answers = state.score(records(transactions))
+    found = pl.DataFrame([answer.values for answer in answers], dict(state.features), orient="row")
+    features = wanted(transactions, transactions, labelled[:0])
+    for name in features.columns:
+        assert _same_bits(found[name], features[name]).all(), name
 
 
 def test_a_label_of_an_unknown_transaction_is_refused(open_store: OpenStore) -> None:
@@ -185,7 +195,9 @@ def test_a_contradicting_event_in_a_batch_leaves_the_state_as_it_was(
         assert state.remembered(row["TRANSACTION_ID"]) is None
     state.score(more)
     rows = transactions[:5]
-    assert_answers(state, rows, wanted(rows, rows, rows.with_columns(REPORTED_AT="TX_DATETIME", IS_FRAUD=True)[:0]))
+    assert_answers(
+        state, rows, wanted(rows, rows, rows.with_columns(REPORTED_AT="TX_DATETIME", IS_FRAUD=True)[:0])
+    )
 
 
 def test_history_that_is_not_there_degrades_the_rows_that_need_it(
@@ -213,7 +225,9 @@ def test_a_state_forgets_what_no_later_row_asks_for_and_nothing_else(
     )
     state.forget(records(later)[0]["TX_DATETIME"] // 10**6)
     store = open_store()
-    assert sum(len(store.events("customer_spending", entity)) for entity in range(6)) < transactions.height / 2
+    assert (
+        sum(len(store.events("customer_spending", entity)) for entity in range(6)) < transactions.height / 2
+    )
     assert store.row(0) is None
     state = OnlineState(FORMS, store)
     assert_answers(state, later[0], wanted(later[0], pl.concat([transactions, later[0]]), labelled))
@@ -225,6 +239,8 @@ def test_a_partition_with_an_event_of_no_one_or_no_time_is_refused(
     open_store: OpenStore, transactions: pl.DataFrame, column: str
 ) -> None:
     state = OnlineState(FORMS, open_store())
-    broken = transactions.with_columns(pl.when(pl.col("TRANSACTION_ID") != 3).then(pl.col(column)).alias(column))
+    broken = transactions.with_columns(
+        pl.when(pl.col("TRANSACTION_ID") != 3).then(pl.col(column)).alias(column)
+    )
     with pytest.raises(FeatureError, match=f"validated/transactions, column {column}: 1 values are null"):
         state.bootstrap(TRANSACTIONS, [ValidatedDay("2024-01-01", "v1", broken)])

@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from pydantic_core import PydanticSerializationError
 
 from assets_tests.serving.conftest import OpenStore
 from assets_tests.serving.redis_servers import RedisServer
@@ -67,7 +68,9 @@ def test_a_row_is_remembered_as_it_first_came_until_a_partition_corrects_it(open
 def test_a_corrected_partition_takes_the_place_of_its_earlier_version_alone(open_store: OpenStore) -> None:
     store = open_store()
     one = [(1, event(5, 1, "old")), (1, event(6, 2, "goes")), (2, event(7, 3, "stays"))]
-    store.replace([Partition("a", "day1", "v1", one), Partition("a", "day2", "v1", [(1, event(99, 1, "next"))])])
+    store.replace(
+        [Partition("a", "day1", "v1", one), Partition("a", "day2", "v1", [(1, event(99, 1, "next"))])]
+    )
     store.replace([Partition("a", "day1", "v2", [(1, event(5, 1, "new")), one[2]])])
     assert store.events("a", 1) == [event(5, 1, "new"), event(99, 1, "next")]
     assert store.events("a", 2) == [event(7, 3, "stays")]
@@ -100,7 +103,7 @@ def test_what_is_forgotten_is_gone_and_said_to_be(open_store: OpenStore) -> None
 
 def test_a_write_that_fails_leaves_nothing_behind(open_store: OpenStore) -> None:
     store = open_store()
-    with pytest.raises(TypeError):
+    with pytest.raises(PydanticSerializationError):
         store.append([EntityEvent("a", 1, event(5, 1, 1)), EntityEvent("a", 1, event(6, 1, object()))])
     assert store.events("a", 1) == []
 
@@ -138,7 +141,7 @@ def test_redis_state_of_a_newer_platform_is_refused(redis_server: RedisServer) -
 
 
 def test_a_redis_that_does_not_answer_is_named() -> None:
-    with pytest.raises(StoreError, match="online state in Redis: .*start it or correct its URL"):
+    with pytest.raises(StoreError, match=r"online state in Redis: .*start it or correct its URL"):
         RedisStore("redis://127.0.0.1:1/0")
 
 

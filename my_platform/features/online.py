@@ -20,7 +20,8 @@ LATENESS_DAYS = 2
 _PRUNED_FROM = 64
 
 Key = int | str
-# Column by column: None for null, days for dates, ticks of their unit since 1970 for datetimes.
+# Column by column, in Python's type for the column's: None for null, days for dates, ticks of their unit since 1970
+# for datetimes.
 Row = Mapping[str, Any]
 Values = tuple[Any, ...]
 
@@ -122,10 +123,7 @@ class EntityState:
             return True
         position = self._place(second, event.order)
         if self._holds(position, second, event.order):
-            known = self._events[position]
-            # Texts tell 0.0 from -0.0 and 1 from True, and take what is not a number for itself.
-            if repr(known.values) != repr(event.values):
-                raise self._contradiction(known, event)
+            self._refuse_other(position, event)
             return False
         if second <= seconds[-1] - self._compiled.reach_s - self._compiled.lateness_s:
             self.forgotten(second)
@@ -149,6 +147,8 @@ class EntityState:
         event = compiled.event(row) if declared.own_events else None
         position = self._place(event.second, event.order) if event else 0
         if event is None or self._holds(position, event.second, event.order):
+            if event and self._events[position].values != event.values:
+                self._refuse_other(position, event)
             return Answer(compiled.score(self, row), self._doubt(row))
         later = self._events[position:]
         try:
@@ -225,13 +225,16 @@ class EntityState:
         kept = self._compiled.layout.kept
         return tuple([] if number in kept else [0] for number in range(self._compiled.layout.lists))
 
-    def _contradiction(self, known: Event, event: Event) -> FeatureError:
-        declared = self._compiled.feature_set
-        return FeatureError(
-            f"{declared.events}: an event with {declared.event_order} {event.order!r} at second {event.second} is known "
-            f"as {dict(zip(self._compiled.event_columns, known.values, strict=True))}, and is now "
-            f"{dict(zip(self._compiled.event_columns, event.values, strict=True))}; correct it in its partition"
-        )
+    def _refuse_other(self, position: int, event: Event) -> None:
+        known, declared = self._events[position].values, self._compiled.feature_set
+        # Texts tell 0.0 from -0.0 and 1 from True, and take what is not a number for itself.
+        if repr(known) != repr(event.values):
+            names = self._compiled.event_columns
+            raise FeatureError(
+                f"{declared.events}: an event with {declared.event_order} {event.order!r} at second {event.second} is "
+                f"known as {dict(zip(names, known, strict=True))}, and is now "
+                f"{dict(zip(names, event.values, strict=True))}; correct it in its partition"
+            )
 
 
 def compile_online(

@@ -7,7 +7,7 @@ A place is the JSON text of [entity, second, order].
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from my_platform.features.online import Event, Key
 from my_platform.serving.store import (
@@ -18,9 +18,6 @@ from my_platform.serving.store import (
     StoreError,
     encoded,
 )
-
-if TYPE_CHECKING:
-    from redis.client import Pipeline
 
 PREFIX = "my_platform:state:"
 _RETRIES = 5
@@ -43,7 +40,7 @@ class RedisStore:
         from redis.retry import Retry
 
         self._prefix = prefix
-        self._server = redis.Redis.from_url(
+        self._server: Any = redis.Redis.from_url(
             url,
             decode_responses=True,
             retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), _RETRIES),
@@ -69,9 +66,9 @@ class RedisStore:
                 content = encoded([event.values, None])
                 commands.hsetnx(self._name("events", feature_set, encoded(entity)), place, content)
                 commands.zadd(self._name("times", feature_set), {place: event.second})
-            for key, second, content in rows:
-                commands.hsetnx(self._name("rows"), encoded(key), encoded(content))
-                commands.zadd(self._name("row_times"), {encoded(key): second}, nx=True)
+            for row in rows:
+                commands.hsetnx(self._name("rows"), encoded(row.key), encoded(row.content))
+                commands.zadd(self._name("row_times"), {encoded(row.key): row.second}, nx=True)
             commands.execute()
 
     def events(self, feature_set: str, entity: Key) -> list[Event]:
@@ -93,9 +90,9 @@ class RedisStore:
         with self._server.pipeline(transaction=True) as commands:
             for partition in partitions:
                 self._replace(commands, partition)
-            for key, second, content in rows:
-                commands.hset(self._name("rows"), encoded(key), encoded(content))
-                commands.zadd(self._name("row_times"), {encoded(key): second})
+            for row in rows:
+                commands.hset(self._name("rows"), encoded(row.key), encoded(row.content))
+                commands.zadd(self._name("row_times"), {encoded(row.key): row.second})
             commands.execute()
 
     def versions(self, feature_set: str) -> Mapping[str, str]:
@@ -121,7 +118,7 @@ class RedisStore:
     def close(self) -> None:
         self._server.close()
 
-    def _replace(self, commands: "Pipeline", partition: Partition) -> None:
+    def _replace(self, commands: Any, partition: Partition) -> None:
         feature_set, places_of = (
             partition.feature_set,
             self._name("partition", partition.feature_set, partition.name),
@@ -141,7 +138,7 @@ class RedisStore:
             commands.sadd(places_of, *times)
         commands.hset(self._name("versions", feature_set), partition.name, partition.version)
 
-    def _remove(self, commands: "Pipeline", feature_set: str, places: list[str]) -> None:
+    def _remove(self, commands: Any, feature_set: str, places: list[str]) -> None:
         by_entity: dict[str, list[str]] = {}
         for place in places:
             by_entity.setdefault(encoded(json.loads(place)[0]), []).append(place)

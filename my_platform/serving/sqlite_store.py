@@ -76,10 +76,10 @@ class SqliteStore:
         with self._transaction():
             self._database.executemany(
                 _ADD,
-                [
+                (
                     (feature_set, entity, event.second, event.order, encoded(event.values))
                     for feature_set, entity, event in events
-                ],
+                ),
             )
             self._database.executemany(_REMEMBER, _texts(rows))
 
@@ -160,10 +160,10 @@ class SqliteStore:
         self._database.execute("delete from events where partition = ?", (number,))
         self._database.executemany(
             _TAKE_IN,
-            [
+            (
                 (partition.feature_set, entity, event.second, event.order, encoded(event.values), number)
                 for entity, event in partition.events
-            ],
+            ),
         )
 
     @contextlib.contextmanager
@@ -177,5 +177,5 @@ class SqliteStore:
         self._database.execute("commit")
 
 
-def _texts(rows: Iterable[Remembered]) -> list[tuple[Key, int, str]]:
-    return [(key, second, encoded(content)) for key, second, content in rows]
+def _texts(rows: Iterable[Remembered]) -> Iterator[tuple[Key, int, str]]:
+    return ((key, second, encoded(content)) for key, second, content in rows)

@@ -7,6 +7,7 @@ used ones let go first. One process writes a store, so that what it holds in mem
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -65,11 +66,9 @@ class OnlineState:
 
     def answer(self, row: Row) -> Answer:
         """The features of a row; nothing is changed by asking."""
-        answers = [
-            self._entity(form, row[form.feature_set.entity]).features(row) for form in self._forms
-        ]
-        doubts = [answer.degraded for answer in answers if answer.degraded]
-        return Answer(sum((answer.values for answer in answers), ()), "; ".join(doubts) or None)
+        answer = self._answer(row)
+        self._let_go()
+        return answer
 
     def score(self, rows: Sequence[Row]) -> list[Answer]:
         """The features of rows that arrive now, each with those before it; they are events from then on.
@@ -80,7 +79,7 @@ class OnlineState:
         with self._all_or_nothing() as touched:
             for row in rows:
                 added += self._take_in(self.table, row, touched)
-                answers.append(self.answer(row))
+                answers.append(self._answer(row))
                 if self._remembers:
                     content = {"row": dict(row), "features": answers[-1].values}
                     remembered.append(Remembered(row[self._key], row[self._time] // self._ticks, content))
@@ -114,9 +113,7 @@ class OnlineState:
         """The `row` remembered under an id, with its `features` if it was scored here."""
         return self._store.row(key)
 
-    def bootstrap(
-        self, table: str, days: Iterable[ValidatedDay], *, complete_from: int | None = None
-    ) -> int:
+    def bootstrap(self, table: str, days: Iterable[ValidatedDay], *, complete_from: int | None = None) -> int:
         """Take in validated partitions that are new or have another data version; how many events those have.
 
         A corrected partition's events take the place of the earlier ones; an event that had come by itself is
@@ -127,29 +124,34 @@ class OnlineState:
         known = {form.feature_set.name: self._store.versions(form.feature_set.name) for form in forms}
         if complete_from is not None:
             self._store.forget({form.feature_set.name: complete_from for form in forms}, complete_from)
-        taken = 0
+        taken = waiting = 0
         partitions: list[Partition] = []
-        rows: list[Remembered] = []
+        rows: list[Iterator[Remembered]] = []
         for day in days:
             changed = [form for form in forms if known[form.feature_set.name].get(day.key) != day.version]
             for form in changed:
                 found = partition_events(form, day.frame)
-                taken += len(found)
                 partitions.append(Partition(form.feature_set.name, day.key, day.version, found))
+                waiting += day.frame.height
             if changed and table == self.table and self._remembers:
-                rows += self._rows(changed[0], day.frame)
-            if sum(len(each.events) for each in partitions) >= _EVENTS_AT_ONCE:
-                self._store.replace(partitions, rows)
-                partitions, rows = [], []
-        self._store.replace(partitions, rows)
+                rows.append(self._rows(changed[0], day.frame))
+            if waiting >= _EVENTS_AT_ONCE:
+                self._store.replace(partitions, chain.from_iterable(rows))
+                partitions, rows, taken, waiting = [], [], taken + waiting, 0
+        self._store.replace(partitions, chain.from_iterable(rows))
         self._held.clear()
-        return taken
+        return taken + waiting
 
     def forget(self, before: int) -> None:
         """Remove what no row from this second on asks for; an earlier row is degraded from then on."""
         begins = {form.feature_set.name: before - form.reach_s for form in self._forms}
         self._store.forget(begins, min(begins.values()))
         self._held.clear()
+
+    def _answer(self, row: Row) -> Answer:
+        answers = [self._entity(form, row[form.feature_set.entity]).features(row) for form in self._forms]
+        doubts = [answer.degraded for answer in answers if answer.degraded]
+        return Answer(sum((answer.values for answer in answers), ()), "; ".join(doubts) or None)
 
     def _take_in(self, table: str, record: Row, touched: set[tuple[str, Key]]) -> list[EntityEvent]:
         added = []
@@ -176,9 +178,12 @@ class OnlineState:
         for event in self._store.events(name, entity):
             state.insert(event)
         self._held[name, entity] = state
-        if len(self._held) > self._most:
-            self._held.popitem(last=False)
         return state
+
+    def _let_go(self) -> None:
+        """Hold no more entities than are allowed; only between writes, when the store knows all that they do."""
+        while len(self._held) > self._most:
+            self._held.popitem(last=False)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[set[tuple[str, Key]]]:
@@ -190,6 +195,7 @@ class OnlineState:
             for each in touched:
                 self._held.pop(each, None)
             raise
+        self._let_go()
 
     def _rows(self, form: OnlineFeatures, frame: pl.DataFrame) -> Iterator[Remembered]:
         physical = _physical(frame, form.row_types)
@@ -197,8 +203,8 @@ class OnlineState:
             yield Remembered(row[self._key], row[self._time] // self._ticks, {"row": row})
 
 
-def partition_events(form: OnlineFeatures, frame: pl.DataFrame) -> list[tuple[Key, Event]]:
-    """The events of a partition with their entities; raises FeatureError where an entity or a place is null."""
+def partition_events(form: OnlineFeatures, frame: pl.DataFrame) -> Iterator[tuple[Key, Event]]:
+    """The events of a partition by entity; raises FeatureError where an entity or a place is null."""
     declared = form.feature_set
     places = [declared.entity, declared.event_time, declared.event_order]
     physical = _physical(frame, form.event_types).select(
@@ -210,10 +216,10 @@ def partition_events(form: OnlineFeatures, frame: pl.DataFrame) -> list[tuple[Ke
     ticks = form.event_ticks
     if (physical["__1"] % ticks != 0).any():
         raise FeatureError(f"{declared.events}, column {declared.event_time}: expected whole seconds")
-    return [
+    return (
         (entity, Event(tick // ticks, order, tuple(values)))
-        for entity, tick, order, *values in physical.iter_rows()
-    ]
+        for entity, tick, order, *values in physical.sort("__0").iter_rows()
+    )
 
 
 def _physical(frame: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.DataFrame:

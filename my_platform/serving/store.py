@@ -5,8 +5,10 @@ in. Values travel as JSON, which keeps integers, floats, truth values and texts 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
+
+from pydantic_core import to_json
 
 from my_platform.errors import PlatformError
 from my_platform.features.online import Event, Key
@@ -41,7 +43,7 @@ class Partition(NamedTuple):
     feature_set: str
     name: str
     version: str
-    events: Sequence[tuple[Key, Event]]
+    events: Iterable[tuple[Key, Event]]
 
 
 class StateStore(Protocol):
@@ -77,7 +79,8 @@ class StateStore(Protocol):
 
 
 def encoded(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """JSON, by an encoder several times faster than Python's; both write a float's shortest exact form."""
+    return to_json(value, inf_nan_mode="constants").decode()
 
 
 def as_event(second: int, order: Key, text: str) -> Event:
