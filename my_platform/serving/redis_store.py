@@ -6,8 +6,8 @@ A place is the JSON text of [entity, second, order].
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from my_platform.features.online import Event, Key
 from my_platform.serving.store import (
@@ -19,9 +19,11 @@ from my_platform.serving.store import (
     encoded,
 )
 
+T = TypeVar("T")
+
 PREFIX = "my_platform:state:"
 _RETRIES = 5
-# So many removals stand in one command.
+# So many values stand in one command.
 _AT_ONCE = 5_000
 
 
@@ -88,11 +90,18 @@ class RedisStore:
 
     def replace(self, partitions: Iterable[Partition], rows: Iterable[Remembered] = ()) -> None:
         with self._server.pipeline(transaction=True) as commands:
+            contents: dict[str, dict[str, str]] = {}
+            times: dict[str, dict[str, int]] = {}
             for partition in partitions:
-                self._replace(commands, partition)
-            for row in rows:
-                commands.hset(self._name("rows"), encoded(row.key), encoded(row.content))
-                commands.zadd(self._name("row_times"), {encoded(row.key): row.second})
+                self._replace(commands, partition, contents, times.setdefault(partition.feature_set, {}))
+            for name, mapping in contents.items():
+                commands.hset(name, mapping=mapping)
+            for feature_set, seconds in times.items():
+                for places in _parts(list(seconds.items())):
+                    commands.zadd(self._name("times", feature_set), dict(places))
+            for part in _parts([(encoded(row.key), row) for row in rows]):
+                commands.hset(self._name("rows"), mapping={key: encoded(row.content) for key, row in part})
+                commands.zadd(self._name("row_times"), {key: row.second for key, row in part})
             commands.execute()
 
     def versions(self, feature_set: str) -> Mapping[str, str]:
@@ -106,9 +115,9 @@ class RedisStore:
                 self._remove(commands, feature_set, places)
                 commands.hset(self._name("forgotten"), feature_set, max(second, known or second))
             keys = self._server.zrangebyscore(self._name("row_times"), "-inf", f"({rows_before}")
-            for first in range(0, len(keys), _AT_ONCE):
-                commands.hdel(self._name("rows"), *keys[first : first + _AT_ONCE])
-                commands.zrem(self._name("row_times"), *keys[first : first + _AT_ONCE])
+            for part in _parts(keys):
+                commands.hdel(self._name("rows"), *part)
+                commands.zrem(self._name("row_times"), *part)
             commands.execute()
 
     def forgotten(self, feature_set: str) -> int | None:
@@ -118,25 +127,24 @@ class RedisStore:
     def close(self) -> None:
         self._server.close()
 
-    def _replace(self, commands: Any, partition: Partition) -> None:
-        feature_set, places_of = (
-            partition.feature_set,
-            self._name("partition", partition.feature_set, partition.name),
-        )
+    def _replace(
+        self, commands: Any, partition: Partition, contents: dict[str, dict[str, str]], times: dict[str, int]
+    ) -> None:
+        """Remove the earlier version; gather what is to be written of the new one."""
+        feature_set, name = partition.feature_set, partition.name
+        places_of = self._name("partition", feature_set, name)
         self._remove(commands, feature_set, sorted(self._server.smembers(places_of)))
         commands.delete(places_of)
-        by_entity: dict[Key, dict[str, str]] = {}
-        times: dict[str, float] = {}
+        places = []
         for entity, event in partition.events:
             place = encoded([entity, event.second, event.order])
-            by_entity.setdefault(entity, {})[place] = encoded([event.values, partition.name])
+            events_of = self._name("events", feature_set, encoded(entity))
+            contents.setdefault(events_of, {})[place] = encoded([event.values, name])
             times[place] = event.second
-        for entity, contents in by_entity.items():
-            commands.hset(self._name("events", feature_set, encoded(entity)), mapping=contents)
-        if times:
-            commands.zadd(self._name("times", feature_set), times)
-            commands.sadd(places_of, *times)
-        commands.hset(self._name("versions", feature_set), partition.name, partition.version)
+            places.append(place)
+        for part in _parts(places):
+            commands.sadd(places_of, *part)
+        commands.hset(self._name("versions", feature_set), name, partition.version)
 
     def _remove(self, commands: Any, feature_set: str, places: list[str]) -> None:
         by_entity: dict[str, list[str]] = {}
@@ -144,8 +152,12 @@ class RedisStore:
             by_entity.setdefault(encoded(json.loads(place)[0]), []).append(place)
         for entity, own in by_entity.items():
             commands.hdel(self._name("events", feature_set, entity), *own)
-        for first in range(0, len(places), _AT_ONCE):
-            commands.zrem(self._name("times", feature_set), *places[first : first + _AT_ONCE])
+        for part in _parts(places):
+            commands.zrem(self._name("times", feature_set), *part)
 
     def _name(self, *parts: str) -> str:
         return self._prefix + ":".join(parts)
+
+
+def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[first : first + _AT_ONCE] for first in range(0, len(values), _AT_ONCE))

@@ -14,7 +14,6 @@ from my_platform.serving.store import (
     Partition,
     Remembered,
     StoreError,
-    as_event,
     encoded,
 )
 
@@ -87,8 +86,12 @@ class SqliteStore:
         found = self._database.execute(
             "select second, key, content from events where feature_set = ? and entity = ? order by second, key",
             (feature_set, entity),
-        )
-        return [as_event(*each) for each in found]
+        ).fetchall()
+        contents = json.loads(f"[{','.join(content for _, _, content in found)}]")
+        return [
+            Event(second, key, tuple(values))
+            for (second, key, _), values in zip(found, contents, strict=True)
+        ]
 
     def row(self, key: Key) -> Mapping[str, Any] | None:
         found = self._database.execute("select content from rows where key = ?", (key,)).fetchone()

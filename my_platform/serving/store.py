@@ -4,7 +4,6 @@ Events by feature set and entity, rows remembered by their id, and which version
 in. Values travel as JSON, which keeps integers, floats, truth values and texts as they are.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -81,7 +80,3 @@ class StateStore(Protocol):
 def encoded(value: Any) -> str:
     """JSON, by an encoder several times faster than Python's; both write a float's shortest exact form."""
     return to_json(value, inf_nan_mode="constants").decode()
-
-
-def as_event(second: int, order: Key, text: str) -> Event:
-    return Event(second, order, tuple(json.loads(text)))
