@@ -19,9 +19,11 @@ from assets_tests.serving.redis_servers import REDIS, RedisServer
 from benchmarks._report import machine, median_s, publish, table, temporary_folder
 from my_platform.domains.fraud.features import (
     LABELLED_TRANSACTIONS,
+    TO_PAST_AVG,
     TRANSACTIONS,
     customer_spending,
     terminal_risk,
+    usual_spending,
 )
 from my_platform.features import offline
 from my_platform.features.online import OnlineFeatures, compile_online
@@ -40,7 +42,7 @@ ROW = {
     "TERMINAL_ID": pl.Int64(),
     "TX_AMOUNT": pl.Float64(),
 }
-LABELLED = {**ROW, "REPORTED_AT": pl.Datetime("us"), "IS_FRAUD": pl.Boolean()}
+LABELLED = {**ROW, TO_PAST_AVG: pl.Float64(), "REPORTED_AT": pl.Datetime("us"), "IS_FRAUD": pl.Boolean()}
 
 
 def main() -> None:
@@ -49,16 +51,21 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="replace the section in docs/benchmarks.md")
     options = parser.parse_args()
     load = os.getloadavg()
-    forms = [compile_online(customer_spending, ROW), compile_online(terminal_risk, ROW, LABELLED)]
+    spending = compile_online(customer_spending, ROW)
+    forms = [
+        spending,
+        compile_online(usual_spending, spending.table_types),
+        compile_online(terminal_risk, ROW, LABELLED),
+    ]
     labelled = draw(options.events)
     lines = [
-        f"All {sum(len(form.types) for form in forms)} features of the two shipped feature sets, of a card and a "
+        f"All {sum(len(form.types) for form in forms)} features of the three shipped feature sets, of a card and a "
         f"terminal with {TYPICAL_EVENTS} events each; medians:",
         "",
         *table(["", "µs"], of_a_row(forms, labelled)),
         "",
-        f"A state of {labelled.height:,} transactions and as many labels, bootstrapped from {DAYS} partitions of each "
-        "(rows remembered included), and then 2,000 further transactions scored, stored and remembered:",
+        f"A state of {labelled.height:,} transactions, of their spending features and as many labels, bootstrapped from "
+        f"{DAYS} partitions of each (rows remembered included), and then 2,000 further transactions scored, stored and remembered:",
         "",
         *table(
             [
@@ -76,11 +83,11 @@ def main() -> None:
 
 
 def draw(height: int) -> pl.DataFrame:
-    """Transactions in time, with their labels known at once."""
+    """Transactions in time, with their labels known at once and the features that sets read of one another."""
     random = np.random.default_rng(1)
     seconds = np.sort(random.integers(0, DAYS * 86_400, height))
     at = pl.Series(seconds * 10**6).cast(pl.Duration("us")) + START
-    return pl.DataFrame(
+    transactions = pl.DataFrame(
         {
             "TRANSACTION_ID": np.arange(height),
             "TX_DATETIME": at,
@@ -90,6 +97,13 @@ def draw(height: int) -> pl.DataFrame:
             "REPORTED_AT": at,
             "IS_FRAUD": random.random(height) < 0.01,
         }
+    )
+    return pl.concat(
+        [
+            transactions,
+            offline.compute(customer_spending, transactions).drop(customer_spending.keep, "TX_AMOUNT"),
+        ],
+        how="horizontal",
     )
 
 
@@ -108,8 +122,9 @@ def of_a_row(forms: Sequence[OnlineFeatures], labelled: pl.DataFrame) -> list[li
     new = row | {"TRANSACTION_ID": labelled.height}
 
     def scored(given: dict[str, Any]) -> None:
-        for state in states:
-            state.features(given)
+        spent = states[0].features(given)
+        states[1].features(forms[0].table_row(given, spent.values))
+        states[2].features(given)
 
     def inserted(order: Callable[[list[Any]], Iterable[Any]]) -> float:
         def fill() -> None:
@@ -122,6 +137,7 @@ def of_a_row(forms: Sequence[OnlineFeatures], labelled: pl.DataFrame) -> list[li
 
     def offline_row() -> None:
         offline.compute(customer_spending, one[-1], one)
+        offline.compute(usual_spending, one[-1], one)
         offline.compute(terminal_risk, one[-1], one)
 
     online_s, offline_s = median_s(lambda: scored(row), 20_000), median_s(offline_row, 50)
@@ -169,7 +185,7 @@ def _of_store(
     state = OnlineState(forms, store)
     parts = list(labelled.group_by(pl.col("TX_DATETIME").dt.date(), maintain_order=True))
     taken = 0
-    for name in (TRANSACTIONS, LABELLED_TRANSACTIONS):
+    for name in (TRANSACTIONS, customer_spending.name, LABELLED_TRANSACTIONS):
         taken += state.bootstrap(name, [ValidatedDay(str(day), "v1", part) for (day,), part in parts])
     bootstrap_s = time.perf_counter() - started
     new = labelled[-4_000:].with_columns(

@@ -11,9 +11,11 @@ import pytest
 from assets_tests.serving.conftest import OpenStore
 from my_platform.domains.fraud.features import (
     LABELLED_TRANSACTIONS,
+    TO_PAST_AVG,
     TRANSACTIONS,
     customer_spending,
     terminal_risk,
+    usual_spending,
 )
 from my_platform.features import offline
 from my_platform.features.declaration import FeatureError
@@ -30,11 +32,17 @@ ROW = {
     "TERMINAL_ID": pl.Int64(),
     "TX_AMOUNT": pl.Float64(),
 }
-LABELLED = {**ROW, "REPORTED_AT": pl.Datetime("us"), "IS_FRAUD": pl.Boolean()}
+LABELLED = {**ROW, TO_PAST_AVG: pl.Float64(), "REPORTED_AT": pl.Datetime("us"), "IS_FRAUD": pl.Boolean()}
+SPENDING = compile_online(customer_spending, ROW, lateness_days=30)
+SPENDING_ROW = {**SPENDING.table_types}
 FORMS = [
-    compile_online(customer_spending, ROW, lateness_days=30),
+    SPENDING,
+    compile_online(usual_spending, SPENDING_ROW, lateness_days=30),
     compile_online(terminal_risk, ROW, LABELLED, lateness_days=30),
 ]
+
+
+LABELLED_NONE = pl.DataFrame(schema=LABELLED)
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +63,12 @@ def transactions() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def labelled(transactions: pl.DataFrame) -> pl.DataFrame:
+    spending = offline.compute(customer_spending, transactions)
     return transactions.with_columns(
-        REPORTED_AT=pl.col("TX_DATETIME") + pl.duration(days=2), IS_FRAUD=pl.col("TX_AMOUNT") > 200
-    )
+        spending[TO_PAST_AVG],
+        REPORTED_AT=pl.col("TX_DATETIME") + pl.duration(days=2),
+        IS_FRAUD=pl.col("TX_AMOUNT") > 200,
+    ).select(list(LABELLED))
 
 
 def records(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -70,11 +81,18 @@ def days_of(frame: pl.DataFrame, time: str, version: str = "v1") -> Iterator[Val
 
 
 def wanted(rows: pl.DataFrame, transactions: pl.DataFrame, labelled: pl.DataFrame) -> pl.DataFrame:
-    spending = offline.compute(customer_spending, rows, transactions)
-    risk = offline.compute(terminal_risk, rows, labelled)
+    spending = offline.compute(customer_spending, transactions)
+    parts = [
+        offline.compute(customer_spending, rows, transactions),
+        offline.compute(
+            usual_spending,
+            spending.filter(pl.col("TRANSACTION_ID").is_in(rows["TRANSACTION_ID"].implode())),
+            spending,
+        ),
+        offline.compute(terminal_risk, rows, labelled),
+    ]
     return pl.concat(
-        [spending.select(list(customer_spending.columns)), risk.select(list(terminal_risk.columns))],
-        how="horizontal",
+        [part.select(list(form.types)) for part, form in zip(parts, FORMS, strict=True)], how="horizontal"
     )
 
 
@@ -89,8 +107,18 @@ def assert_answers(state: OnlineState, rows: pl.DataFrame, features: pl.DataFram
 def bootstrapped(open_store: OpenStore, transactions: pl.DataFrame, labelled: pl.DataFrame) -> OnlineState:
     state = OnlineState(FORMS, open_store())
     state.bootstrap(TRANSACTIONS, days_of(transactions, "TX_DATETIME"))
+    bootstrap_spending(state, transactions)
     state.bootstrap(LABELLED_TRANSACTIONS, days_of(labelled, "REPORTED_AT"))
     return state
+
+
+def bootstrap_spending(state: OnlineState, transactions: pl.DataFrame) -> None:
+    """Partitions of the features of the transactions, in versions that tell their content apart."""
+    spending = offline.compute(customer_spending, transactions)
+    days = days_of(spending, "TX_DATETIME")
+    state.bootstrap(
+        customer_spending.name, (day._replace(version=str(day.frame.hash_rows().sum())) for day in days)
+    )
 
 
 def test_rows_scored_in_time_with_labels_as_they_come_have_the_offline_features(
@@ -105,7 +133,9 @@ def test_rows_scored_in_time_with_labels_as_they_come_have_the_offline_features(
             assert state.label(LABELLED_TRANSACTIONS, label["TRANSACTION_ID"], told)
             assert not state.label(LABELLED_TRANSACTIONS, label["TRANSACTION_ID"], told)
         (answer,) = state.score([row])
-        assert state.remembered(row["TRANSACTION_ID"]) == {"row": row, "features": list(answer.values)}
+        remembered = {"row": row, "features": list(answer.values), "degraded": None}
+        assert state.remembered(row["TRANSACTION_ID"]) == remembered
+        assert state.score([row]) == [answer]
     reopened = OnlineState(FORMS, open_store(), most_entities=4)
     assert_answers(reopened, transactions, wanted(transactions, transactions, labelled))
 
@@ -139,6 +169,7 @@ def test_a_corrected_day_is_reconciled_without_a_replay(
     ]
     taken = state.bootstrap(TRANSACTIONS, days)
     assert taken == corrected.filter(day).height
+    bootstrap_spending(state, corrected)
     assert_answers(state, corrected, wanted(corrected, corrected, labelled))
 
 
@@ -151,6 +182,7 @@ def test_what_was_scored_and_then_lands_is_one_event(
     # What landed lacks a transaction that was scored, which stays.
     landed = transactions.filter(pl.col("TRANSACTION_ID") != 17)
     state.bootstrap(TRANSACTIONS, days_of(landed, "TX_DATETIME"))
+    bootstrap_spending(state, transactions)
     state.bootstrap(LABELLED_TRANSACTIONS, days_of(labelled, "REPORTED_AT"))
     assert_answers(state, transactions, wanted(transactions, transactions, labelled))
 
@@ -160,6 +192,10 @@ def test_a_label_of_a_bootstrapped_transaction_finds_its_columns(
 ) -> None:
     state = OnlineState(FORMS, open_store())
     state.bootstrap(TRANSACTIONS, days_of(transactions, "TX_DATETIME"))
+    told = {"REPORTED_AT": 0, "IS_FRAUD": True}
+    with pytest.raises(UnknownRow, match=f"customer_spending: the {TO_PAST_AVG} of the row .* 40 is not"):
+        state.label(LABELLED_TRANSACTIONS, 40, told)
+    bootstrap_spending(state, transactions)
     label = records(labelled)[40]
     state.label(LABELLED_TRANSACTIONS, 40, {name: label[name] for name in ("REPORTED_AT", "IS_FRAUD")})
     rows = transactions[250:]
@@ -195,9 +231,7 @@ def test_a_contradicting_event_in_a_batch_leaves_the_state_as_it_was(
         assert state.remembered(row["TRANSACTION_ID"]) is None
     state.score(more)
     rows = transactions[:5]
-    assert_answers(
-        state, rows, wanted(rows, rows, rows.with_columns(REPORTED_AT="TX_DATETIME", IS_FRAUD=True)[:0])
-    )
+    assert_answers(state, rows, wanted(rows, rows, LABELLED_NONE))
 
 
 def test_history_that_is_not_there_degrades_the_rows_that_need_it(
@@ -221,7 +255,7 @@ def test_a_state_forgets_what_no_later_row_asks_for_and_nothing_else(
 ) -> None:
     state = bootstrapped(open_store, transactions, labelled)
     later = transactions[-40:].with_columns(
-        pl.col("TRANSACTION_ID") + 1000, pl.col("TX_DATETIME") + pl.duration(days=30)
+        pl.col("TRANSACTION_ID") + 1000, pl.col("TX_DATETIME") + pl.duration(days=60)
     )
     state.forget(records(later)[0]["TX_DATETIME"] // 10**6)
     store = open_store()

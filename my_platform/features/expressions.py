@@ -18,7 +18,6 @@ from my_platform.features.row_code import (
     NULL,
     NUMBERS,
     SUPPORTED,
-    UNITS_PER_SECOND,
     RowCode,
     Value,
 )
@@ -280,25 +279,16 @@ class Program:
         return value
 
     def _clock(self, name: str, inputs: Sequence[Node], _: Any, node: Node) -> Value:
-        value = self._operand(inputs[0], pl.Datetime)
-        seconds, modulus = _CLOCK[name]
-        return self.code.line(f"{value.text} // {seconds * _ticks(value)} % {modulus}", pl.Int8(), [value])
+        return self.code.clock(self._operand(inputs[0], pl.Datetime), *_CLOCK[name])
 
     def _weekday(self, name: str, inputs: Sequence[Node], _: Any, node: Node) -> Value:
-        days = self.code.cast(self._operand(inputs[0], pl.Datetime, pl.Date), pl.Date(), strict=True)
-        # 1970 began on a Thursday, weekday 4.
-        return self.code.line(f"({days.text} + 3) % 7 + 1", pl.Int8(), [days])
+        return self.code.weekday(self._operand(inputs[0], pl.Datetime, pl.Date))
 
     def _date(self, name: str, inputs: Sequence[Node], _: Any, node: Node) -> Value:
         return self.code.cast(self._operand(inputs[0], pl.Datetime, pl.Date), pl.Date(), strict=True)
 
     def _timestamp(self, name: str, inputs: Sequence[Node], options: Any, node: Node) -> Value:
-        value = self._operand(inputs[0], pl.Datetime)
-        held, wanted = _ticks(value), _TICKS[options]
-        if held >= wanted:
-            return self.code.line(f"{value.text} // {held // wanted}", pl.Int64(), [value])
-        text = self.code.wrapped(f"{value.text} * {wanted // held}", pl.Int64())
-        return self.code.line(text, pl.Int64(), [value])
+        return self.code.timestamp(self._operand(inputs[0], pl.Datetime), _TICKS[options])
 
     _FUNCTIONS: Mapping[str, Callable[..., Value]] = {
         **dict.fromkeys(("IsNull", "IsNotNull"), _of_null),
@@ -318,9 +308,3 @@ class Program:
         "Date": _date,
         "TimeStamp": _timestamp,
     }
-
-
-def _ticks(value: Value) -> int:
-    """How many ticks of a datetime make a second."""
-    assert isinstance(value.dtype, pl.Datetime)
-    return UNITS_PER_SECOND[value.dtype.time_unit]

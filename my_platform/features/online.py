@@ -83,6 +83,16 @@ class OnlineFeatures:
             )
         return Event(second, order, tuple([record[name] for name in self.event_columns]))
 
+    @property
+    def table_types(self) -> dict[str, pl.DataType]:
+        """The columns of the feature set's own table, which other sets may read: those kept, and the features."""
+        return {name: self.row_types[name] for name in self.feature_set.keep} | dict(self.types)
+
+    def table_row(self, row: Row, values: Values) -> dict[str, Any]:
+        """A row of the feature set's own table, of the row that has these features."""
+        kept = {name: row[name] for name in self.feature_set.keep}
+        return kept | dict(zip(self.types, values, strict=True))
+
     def state(self) -> "EntityState":
         """The state of an entity without events."""
         return EntityState(self)
@@ -139,16 +149,15 @@ class EntityState:
     def features(self, row: Row) -> Answer:
         """The features of a row, from the events at or before it.
 
-        Where rows are their own events, the row counts as one whether it was inserted or not; asking leaves no
-        trace. Raises FeatureError where a total exceeds 64 bits or a strict cast fails, as the offline compiler.
+        Where rows are their own events, the row counts as one whether it was inserted or not, and as it was
+        inserted if it was; asking leaves no trace. Raises FeatureError where a total exceeds 64 bits or a strict
+        cast fails, as the offline compiler.
         """
         compiled = self._compiled
         declared = compiled.feature_set
         event = compiled.event(row) if declared.own_events else None
         position = self._place(event.second, event.order) if event else 0
         if event is None or self._holds(position, event.second, event.order):
-            if event and self._events[position].values != event.values:
-                self._refuse_other(position, event)
             return Answer(compiled.score(self, row), self._doubt(row))
         later = self._events[position:]
         try:
@@ -156,6 +165,10 @@ class EntityState:
             return Answer(compiled.score(self, row), self._doubt(row))
         finally:
             self._replace_from(position, later)
+
+    def holds(self, event: Event) -> bool:
+        """Whether an event of this time and order is kept."""
+        return self._holds(self._place(event.second, event.order), event.second, event.order)
 
     def forgotten(self, second: int) -> None:
         """Events up to this second were dropped, here or where the state was read from."""

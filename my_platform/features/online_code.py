@@ -15,7 +15,8 @@ from my_platform.features import kernels
 from my_platform.features.declaration import SECONDS_PER_DAY, Aggregate, Condition, FeatureError, FeatureSet
 from my_platform.features.expressions import Program
 from my_platform.features.offline import COMPARISONS, MAX_INTEGER, MAX_SQUARED
-from my_platform.features.row_code import BITS, UNITS_PER_SECOND, Value
+from my_platform.features.row_code import BITS, Value
+from my_platform.features.timeline import UNITS_PER_SECOND
 
 Where = tuple[Condition, ...]
 

@@ -13,10 +13,10 @@ import polars as pl
 
 from my_platform.features import kernels
 from my_platform.features.declaration import FeatureError
+from my_platform.features.timeline import UNITS_PER_SECOND
 
 BITS: dict[type[pl.DataType], int] = {pl.Int8: 8, pl.Int16: 16, pl.Int32: 32, pl.Int64: 64}
 _HELD_BITS: dict[type[pl.DataType], int] = {pl.Boolean: 1, pl.Date: 32, pl.Datetime: 64, **BITS}
-UNITS_PER_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 NUMBERS: tuple[type[pl.DataType], ...] = (*BITS, pl.Float32, pl.Float64)
 SUPPORTED: tuple[type[pl.DataType], ...] = (*NUMBERS, pl.Boolean, pl.String, pl.Date, pl.Datetime)
 _SIGNS = {"Plus": "+", "Minus": "-", "Multiply": "*", "FloorDivide": "//", "Modulus": "%"}
@@ -232,6 +232,22 @@ class RowCode:
         rest = f"None if {nulls} else {otherwise}" if nulls else otherwise
         return self.line(f"{decides} if {found} else {rest}", pl.Boolean(), nullable=bool(nulls))
 
+    def clock(self, value: Value, seconds: int, modulus: int) -> Value:
+        """So many seconds counted from 1970 on, within a greater span: the hour is 3600 seconds within 24."""
+        return self.line(f"{value.text} // {seconds * ticks_of(value)} % {modulus}", pl.Int8(), [value])
+
+    def weekday(self, value: Value) -> Value:
+        days = self.cast(value, pl.Date(), strict=True)
+        # 1970 began on a Thursday, weekday 4.
+        return self.line(f"({days.text} + 3) % 7 + 1", pl.Int8(), [days])
+
+    def timestamp(self, value: Value, wanted: int) -> Value:
+        """Since 1970, in a unit of which there are so many in a second."""
+        held = ticks_of(value)
+        if held >= wanted:
+            return self.line(f"{value.text} // {held // wanted}", pl.Int64(), [value])
+        return self.line(self.wrapped(f"{value.text} * {wanted // held}", pl.Int64()), pl.Int64(), [value])
+
     def wrapped(self, text: str, dtype: pl.DataType) -> str:
         bits = BITS[type(dtype)]
         half = 1 << bits - 1
@@ -239,6 +255,12 @@ class RowCode:
 
     def rounded(self, text: str, dtype: pl.DataType) -> str:
         return f"single({text})" if dtype == pl.Float32 else text
+
+
+def ticks_of(value: Value) -> int:
+    """How many ticks of a datetime make a second."""
+    assert isinstance(value.dtype, pl.Datetime)
+    return UNITS_PER_SECOND[value.dtype.time_unit]
 
 
 def nulls_of(values: Sequence[Value]) -> str:

@@ -14,7 +14,7 @@ import polars as pl
 
 from my_platform.errors import PlatformError
 from my_platform.features.declaration import FeatureError
-from my_platform.features.online import Answer, EntityState, Event, Key, OnlineFeatures, Row
+from my_platform.features.online import Answer, EntityState, Event, Key, OnlineFeatures, Row, Values
 from my_platform.serving.store import EntityEvent, Partition, Remembered, StateStore
 
 MOST_ENTITIES = 50_000
@@ -37,8 +37,12 @@ class ValidatedDay(NamedTuple):
 class OnlineState:
     """The declared features of a table's rows, as of the events that have come in.
 
+    A feature set may be of another one's table, whose rows are then made of that one's answers. Labels may need a
+    row's features, which are remembered with it.
+
     Args:
-        forms: the feature sets in their online form; all are of the same table of rows.
+        forms: the feature sets in their online form, each after those that it reads; the others are all of one
+            table of rows.
         store: where the events are kept.
         most_entities: how many entities are held in memory.
     """
@@ -50,14 +54,20 @@ class OnlineState:
         self._store = store
         self._most = most_entities
         self._held: OrderedDict[tuple[str, Key], EntityState] = OrderedDict()
-        tables = {form.feature_set.rows for form in forms}
+        made = {form.feature_set.name: form for form in forms}
+        tables = {form.feature_set.rows for form in forms} - set(made)
         if len(tables) != 1:
             raise FeatureError(f"the feature sets are of rows of {sorted(tables)}; serve those of one table")
         (self.table,) = tables
         declared = forms[0].feature_set
         self._key, self._time, self._ticks = declared.order, declared.time, forms[0].row_ticks
-        # A label's event is made of the row that it is about, which has to be found again then.
-        self._remembers = any(form.feature_set.events != self.table for form in forms)
+        # A label's event is made of the row that it is about, which has to be found again then, and of its features.
+        self._read_tables = {form.feature_set.rows for form in forms} & set(made)
+        labels = [form for form in forms if form.feature_set.events not in {self.table, *made}]
+        self._remembers = bool(labels)
+        own = {name for form in forms if form.feature_set.rows == self.table for name in form.row_types}
+        read = {name for form in labels for name in form.event_columns} - own
+        self._told_by = {name: source for source, form in made.items() for name in form.types if name in read}
 
     @property
     def features(self) -> Mapping[str, pl.DataType]:
@@ -73,26 +83,35 @@ class OnlineState:
     def score(self, rows: Sequence[Row]) -> list[Answer]:
         """The features of rows that arrive now, each with those before it; they are events from then on.
 
-        When it returns all of them are stored, with their features, or none is.
+        When it returns all of them are stored, with their features, or none is. A row that came before keeps the
+        features that are remembered of it.
         """
-        answers, added, remembered = [], [], []
+        answers, remembered = [], []
+        added: list[EntityEvent] = []
         with self._all_or_nothing() as touched:
             for row in rows:
-                added += self._take_in(self.table, row, touched)
-                answers.append(self._answer(row))
+                answers.append(self._answer(row, added, touched))
                 if self._remembers:
-                    content = {"row": dict(row), "features": answers[-1].values}
+                    content = {
+                        "row": dict(row),
+                        "features": answers[-1].values,
+                        "degraded": answers[-1].degraded,
+                    }
                     remembered.append(Remembered(row[self._key], row[self._time] // self._ticks, content))
             self._store.append(added, remembered)
         return answers
 
     def observe(self, table: str, records: Iterable[Row]) -> int:
-        """Take events of a table in; how many were new to the state.
+        """Take events of a table of labels in; how many were new to the state. Rows are taken in by `score`.
 
         Raises FeatureError where an event contradicts one that is known; then none of them is taken in.
         """
         with self._all_or_nothing() as touched:
-            added = [each for record in records for each in self._take_in(table, record, touched)]
+            added: list[EntityEvent] = []
+            for record in records:
+                for form in self._forms:
+                    if form.feature_set.events == table:
+                        self._take_in(form, record, added, touched)
             self._store.append(added)
         return len(added)
 
@@ -107,7 +126,18 @@ class OnlineState:
                 f"{self.table}: no row with {self._key} {key!r} is remembered, which a label of {table} needs; land "
                 f"the label with its partition instead"
             )
-        return self.observe(table, [{**known["row"], **columns}]) > 0
+        features = dict(zip(self.features, known.get("features", ()), strict=False))
+        for name, source in self._told_by.items():
+            if name not in features:
+                row = self._store.row(_place_in(source, key))
+                if row is None:
+                    raise UnknownRow(
+                        f"{source}: the {name} of the row with {self._key} {key!r} is not remembered, which a label of "
+                        f"{table} needs; bootstrap {source} too, or land the label with its partition"
+                    )
+                features[name] = row[name]
+        told = {name: features[name] for name in self._told_by}
+        return self.observe(table, [{**known["row"], **told, **columns}]) > 0
 
     def remembered(self, key: Key) -> Mapping[str, Any] | None:
         """The `row` remembered under an id, with its `features` if it was scored here."""
@@ -133,8 +163,8 @@ class OnlineState:
                 found = partition_events(form, day.frame)
                 partitions.append(Partition(form.feature_set.name, day.key, day.version, found))
                 waiting += day.frame.height
-            if changed and table == self.table and self._remembers:
-                rows.append(self._rows(changed[0], day.frame))
+            if changed and self._remembers:
+                rows.append(self._rows(table, changed[0], day.frame))
             if waiting >= _EVENTS_AT_ONCE:
                 self._store.replace(partitions, chain.from_iterable(rows))
                 partitions, rows, taken, waiting = [], [], taken + waiting, 0
@@ -148,21 +178,43 @@ class OnlineState:
         self._store.forget(begins, min(begins.values()))
         self._held.clear()
 
-    def _answer(self, row: Row) -> Answer:
-        answers = [self._entity(form, row[form.feature_set.entity]).features(row) for form in self._forms]
-        doubts = [answer.degraded for answer in answers if answer.degraded]
-        return Answer(sum((answer.values for answer in answers), ()), "; ".join(doubts) or None)
-
-    def _take_in(self, table: str, record: Row, touched: set[tuple[str, Key]]) -> list[EntityEvent]:
-        added = []
+    def _answer(
+        self, row: Row, added: list[EntityEvent] | None = None, touched: set[tuple[str, Key]] | None = None
+    ) -> Answer:
+        """The features of a row, after it was taken in where there is a list for what that adds."""
+        tables: dict[str, Row] = {self.table: row}
+        values: Values = ()
+        doubts = []
         for form in self._forms:
             declared = form.feature_set
-            if declared.events == table:
-                entity, event = record[declared.entity], form.event(record)
-                touched.add((declared.name, entity))
-                if self._entity(form, entity).insert(event):
-                    added.append(EntityEvent(declared.name, entity, event))
-        return added
+            own = tables[declared.rows]
+            if declared.own_events and added is not None and touched is not None:
+                before = len(added)
+                self._take_in(form, own, added, touched)
+                if declared.rows == self.table and len(added) == before:
+                    known = self.remembered(row[self._key]) or {}
+                    if "features" in known:
+                        return Answer(tuple(known["features"]), known["degraded"])
+            answer = self._entity(form, own[declared.entity]).features(own)
+            values += answer.values
+            if answer.degraded:
+                doubts.append(answer.degraded)
+            if declared.name in self._read_tables:
+                tables[declared.name] = form.table_row(own, answer.values)
+        return Answer(values, "; ".join(doubts) or None)
+
+    def _take_in(
+        self, form: OnlineFeatures, record: Row, added: list[EntityEvent], touched: set[tuple[str, Key]]
+    ) -> None:
+        declared = form.feature_set
+        entity, event = record[declared.entity], form.event(record)
+        touched.add((declared.name, entity))
+        state = self._entity(form, entity)
+        # The features of a row may have moved since it came, when an earlier row came late: they stay as they were.
+        if declared.events in self._read_tables and state.holds(event):
+            return
+        if state.insert(event):
+            added.append(EntityEvent(declared.name, entity, event))
 
     def _entity(self, form: OnlineFeatures, entity: Key) -> EntityState:
         name = form.feature_set.name
@@ -197,10 +249,22 @@ class OnlineState:
             raise
         self._let_go()
 
-    def _rows(self, form: OnlineFeatures, frame: pl.DataFrame) -> Iterator[Remembered]:
-        physical = _physical(frame, form.row_types)
-        for row in physical.iter_rows(named=True):
-            yield Remembered(row[self._key], row[self._time] // self._ticks, {"row": row})
+    def _rows(self, table: str, form: OnlineFeatures, frame: pl.DataFrame) -> Iterator[Remembered]:
+        """What a label may need of a partition's rows: a row's own columns, or its features."""
+        told = [name for name, source in self._told_by.items() if source == table]
+        if table != self.table and not told:
+            return
+        for row in _physical(frame, form.event_types).iter_rows(named=True):
+            second = row[self._time] // self._ticks
+            if table == self.table:
+                yield Remembered(row[self._key], second, {"row": row})
+            else:
+                yield Remembered(_place_in(table, row[self._key]), second, {name: row[name] for name in told})
+
+
+def _place_in(table: str, key: Key) -> str:
+    """The id under which features of a row are remembered that came in a partition of their own table."""
+    return f"{table} {key!r}"
 
 
 def partition_events(form: OnlineFeatures, frame: pl.DataFrame) -> Iterator[tuple[Key, Event]]:
