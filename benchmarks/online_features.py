@@ -65,7 +65,7 @@ def main() -> None:
         *table(["", "µs"], of_a_row(forms, labelled)),
         "",
         f"A state of {labelled.height:,} transactions, of their spending features and as many labels, bootstrapped from "
-        f"{DAYS} partitions of each (rows remembered included), and then 2,000 further transactions scored, stored and remembered:",
+        f"{DAYS} partitions of each (rows remembered included), and then further transactions scored, stored and remembered:",
         "",
         *table(
             [
