@@ -163,7 +163,7 @@ def of_stores(forms: Sequence[OnlineFeatures], labelled: pl.DataFrame) -> list[l
         rows = [[name, *_of_store(forms, opened, labelled)] for name, opened in stores.items()]
         if REDIS is not None:
             (folder / "redis").mkdir()
-            server = RedisServer(folder / "redis")
+            server = RedisServer(folder / "redis", "everysec")
             server.start()
             try:
                 rows.append(

@@ -13,19 +13,22 @@ START_S = 20
 
 
 class RedisServer:
-    def __init__(self, folder: Path) -> None:
+    """With `appendfsync` at always what was acknowledged survives a kill; everysec may lose two seconds."""
+
+    def __init__(self, folder: Path, appendfsync: str = "always") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
+        self._appendfsync = appendfsync
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         assert REDIS is not None
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
         self._process = subprocess.Popen(
-            [REDIS, *options, "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""],
+            [REDIS, *options, "--appendonly", "yes", "--appendfsync", self._appendfsync, "--save", ""],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -193,7 +193,7 @@ def test_a_label_of_a_bootstrapped_transaction_finds_its_columns(
     state = OnlineState(FORMS, open_store())
     state.bootstrap(TRANSACTIONS, days_of(transactions, "TX_DATETIME"))
     told = {"REPORTED_AT": 0, "IS_FRAUD": True}
-    with pytest.raises(UnknownRow, match=f"customer_spending: the {TO_PAST_AVG} of the row .* 40 is not"):
+    with pytest.raises(UnknownRow, match=f"customer_spending: {TO_PAST_AVG} of the row .* 40 is not"):
         state.label(LABELLED_TRANSACTIONS, 40, told)
     bootstrap_spending(state, transactions)
     label = records(labelled)[40]
@@ -211,6 +211,20 @@ def test_a_batch_of_more_entities_than_memory_holds_is_scored_in_order(
     features = wanted(transactions, transactions, labelled[:0])
     for name in features.columns:
         assert _same_bits(found[name], features[name]).all(), name
+
+
+def test_a_row_that_was_scored_and_landed_keeps_its_answer_and_its_label_finds_both(
+    open_store: OpenStore, transactions: pl.DataFrame, labelled: pl.DataFrame
+) -> None:
+    state = OnlineState(FORMS, open_store())
+    answers = state.score(records(transactions))
+    state.bootstrap(TRANSACTIONS, days_of(transactions, "TX_DATETIME"))
+    assert state.score(records(transactions)) == answers
+    for label in records(labelled):
+        told = {name: label[name] for name in ("REPORTED_AT", "IS_FRAUD")}
+        state.label(LABELLED_TRANSACTIONS, label["TRANSACTION_ID"], told)
+    assert state.bootstrap(LABELLED_TRANSACTIONS, days_of(labelled, "REPORTED_AT")) == labelled.height
+    assert_answers(state, transactions, wanted(transactions, transactions, labelled))
 
 
 def test_a_label_of_an_unknown_transaction_is_refused(open_store: OpenStore) -> None:
@@ -262,7 +276,7 @@ def test_a_state_forgets_what_no_later_row_asks_for_and_nothing_else(
     assert (
         sum(len(store.events("customer_spending", entity)) for entity in range(6)) < transactions.height / 2
     )
-    assert store.row(0) is None
+    assert store.row(f"{TRANSACTIONS} 0") is None
     state = OnlineState(FORMS, store)
     assert_answers(state, later[0], wanted(later[0], pl.concat([transactions, later[0]]), labelled))
     assert state.answer(records(transactions)[-1]).degraded is not None

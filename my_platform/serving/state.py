@@ -126,22 +126,22 @@ class OnlineState:
                 f"{self.table}: no row with {self._key} {key!r} is remembered, which a label of {table} needs; land "
                 f"the label with its partition instead"
             )
-        features = dict(zip(self.features, known.get("features", ()), strict=False))
-        for name, source in self._told_by.items():
-            if name not in features:
-                row = self._store.row(_place_in(source, key))
-                if row is None:
-                    raise UnknownRow(
-                        f"{source}: the {name} of the row with {self._key} {key!r} is not remembered, which a label of "
-                        f"{table} needs; bootstrap {source} too, or land the label with its partition"
-                    )
-                features[name] = row[name]
-        told = {name: features[name] for name in self._told_by}
-        return self.observe(table, [{**known["row"], **told, **columns}]) > 0
+        told = dict(zip(self.features, known.get("features", ()), strict=False))
+        for source in sorted(set(self._told_by.values())):
+            told |= self._store.row(_landed(source, key)) or {}
+        if lacking := sorted(set(self._told_by) - set(told)):
+            raise UnknownRow(
+                f"{self._told_by[lacking[0]]}: {', '.join(lacking)} of the row with {self._key} {key!r} is not "
+                f"remembered, which a label of {table} needs; bootstrap {self._told_by[lacking[0]]} too, or land the "
+                f"label with its partition"
+            )
+        features = {name: told[name] for name in self._told_by}
+        return self.observe(table, [{**known["row"], **features, **columns}]) > 0
 
     def remembered(self, key: Key) -> Mapping[str, Any] | None:
-        """The `row` remembered under an id, with its `features` if it was scored here."""
-        return self._store.row(key)
+        """The `row` known under an id, as it landed if it did; `features` and `degraded` as it was scored here."""
+        scored, landed = self._store.row(key), self._store.row(_landed(self.table, key))
+        return scored if landed is None else {**(scored or {}), "row": landed}
 
     def bootstrap(self, table: str, days: Iterable[ValidatedDay], *, complete_from: int | None = None) -> int:
         """Take in validated partitions that are new or have another data version; how many events those have.
@@ -154,6 +154,8 @@ class OnlineState:
         known = {form.feature_set.name: self._store.versions(form.feature_set.name) for form in forms}
         if complete_from is not None:
             self._store.forget({form.feature_set.name: complete_from for form in forms}, complete_from)
+        # Chunks that were stored before one is refused stay: nothing in memory may be older than they.
+        self._held.clear()
         taken = waiting = 0
         partitions: list[Partition] = []
         rows: list[Iterator[Remembered]] = []
@@ -169,7 +171,6 @@ class OnlineState:
                 self._store.replace(partitions, chain.from_iterable(rows))
                 partitions, rows, taken, waiting = [], [], taken + waiting, 0
         self._store.replace(partitions, chain.from_iterable(rows))
-        self._held.clear()
         return taken + waiting
 
     def forget(self, before: int) -> None:
@@ -251,19 +252,16 @@ class OnlineState:
 
     def _rows(self, table: str, form: OnlineFeatures, frame: pl.DataFrame) -> Iterator[Remembered]:
         """What a label may need of a partition's rows: a row's own columns, or its features."""
-        told = [name for name, source in self._told_by.items() if source == table]
-        if table != self.table and not told:
-            return
-        for row in _physical(frame, form.event_types).iter_rows(named=True):
-            second = row[self._time] // self._ticks
-            if table == self.table:
-                yield Remembered(row[self._key], second, {"row": row})
-            else:
-                yield Remembered(_place_in(table, row[self._key]), second, {name: row[name] for name in told})
+        names = list(form.event_types)
+        if table != self.table:
+            names = [name for name, source in self._told_by.items() if source == table]
+        for row in _physical(frame, form.event_types).iter_rows(named=True) if names else ():
+            content = {name: row[name] for name in names}
+            yield Remembered(_landed(table, row[self._key]), row[self._time] // self._ticks, content)
 
 
-def _place_in(table: str, key: Key) -> str:
-    """The id under which features of a row are remembered that came in a partition of their own table."""
+def _landed(table: str, key: Key) -> str:
+    """The id under which a row is remembered that came in a partition of a table."""
     return f"{table} {key!r}"
 
 
