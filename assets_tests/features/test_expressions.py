@@ -215,6 +215,12 @@ def test_what_features_are_made_of_compiles(expression: pl.Expr, frame: pl.DataF
         (pl.col("a").log1p(), "the function Log1p", "use "),
         (pl.col("a") ** 2, "the function Pow Generic", "use "),
         (pl.col("a").round(2), "round to 2 decimals", r"\(x \* 100\)"),
+        (
+            pl.col("a") / pl.when(pl.col("x")).then(pl.col("b")).otherwise(2.5),
+            "TrueDivide of a choice that has a constant branch",
+            "choose between the results",
+        ),
+        (pl.col("a") + pl.col("b").fill_null(0.0), "Plus of a choice", "choose between"),
         (pl.col("a") % 2, "Modulus of Float64", "take integers"),
         (pl.col("a") > float("inf"), "an infinite constant", "use is_finite"),
         (pl.col("a") / (pl.lit(2) + 1), "Plus of two constants", "write the constant"),

@@ -8,6 +8,7 @@ is not a number has is left open, as IEEE 754 does. What cannot be had exactly i
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -70,7 +71,7 @@ class Program:
 
     def give(self, values: Mapping[str, Value]) -> None:
         """Let the expressions added from now on read these columns too."""
-        self.columns |= values
+        self.columns |= {name: replace(value, uniform=False) for name, value in values.items()}
         self._schema = pl.LazyFrame(schema={name: value.dtype for name, value in self.columns.items()})
         self._known.clear()
 
@@ -163,7 +164,10 @@ class Program:
         test = self._operand(parts["predicate"], pl.Boolean)
         one, other = (self.code.common(self._value(parts[name]), dtype) for name in ("truthy", "falsy"))
         return self.code.line(
-            f"{one.text} if {test.text} else {other.text}", dtype, nullable=one.nullable or other.nullable
+            f"{one.text} if {test.text} else {other.text}",
+            dtype,
+            nullable=one.nullable or other.nullable,
+            uniform=_may_be_uniform(one, other),
         )
 
     def _operand(self, node: Node, *dtypes: type[pl.DataType]) -> Value:
@@ -223,13 +227,23 @@ class Program:
             if name in ("Coalesce", "FillNull"):
                 if not found.nullable:
                     break
-                found = self.code.line(f"{b} if {a} is None else {a}", dtype, nullable=value.nullable)
+                found = self.code.line(
+                    f"{b} if {a} is None else {a}",
+                    dtype,
+                    nullable=value.nullable,
+                    uniform=_may_be_uniform(found, value),
+                )
                 continue
             kernel = "least" if name == "MinHorizontal" else "greatest"
             chosen = f"{kernel}({a}, {b})"
             for each, other in ((found, b), (value, a)):
                 chosen = f"{other} if {each.text} is None else {chosen}" if each.nullable else chosen
-            found = self.code.line(chosen, dtype, nullable=found.nullable and value.nullable)
+            found = self.code.line(
+                chosen,
+                dtype,
+                nullable=found.nullable and value.nullable,
+                uniform=found.uniform or value.uniform,
+            )
         return found
 
     def _between(self, name: str, inputs: Sequence[Node], options: Any, node: Node) -> Value:
@@ -308,3 +322,8 @@ class Program:
         "Date": _date,
         "TimeStamp": _timestamp,
     }
+
+
+def _may_be_uniform(*branches: Value) -> bool:
+    """Whether polars may hold a choice of these as one value; as one null it computes as it does with many."""
+    return any(each.uniform or (each.constant and each.text != "None") for each in branches)

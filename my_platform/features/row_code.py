@@ -7,7 +7,7 @@ otherwise, or in a type that is not known to be exact, is refused by name.
 import ast
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -28,13 +28,15 @@ class Value:
     """A part of an expression: the Python text that stands for it, and what is known of it.
 
     The text is a name or a constant. Nulls are None, dates are days and datetimes ticks of their unit since
-    1970. `dtype` is Null for a constant whose type its surroundings decide.
+    1970. `dtype` is Null for a constant whose type its surroundings decide. `uniform` is what polars may hold as one
+    value for all rows, depending on them: a choice with a constant branch. Its kernels for one value round otherwise.
     """
 
     text: str
     dtype: pl.DataType
     nullable: bool = False
     constant: bool = False
+    uniform: bool = False
 
 
 NULL = Value("None", pl.Null(), nullable=True, constant=True)
@@ -52,7 +54,13 @@ class RowCode:
         return FeatureError(f"{self.where}: {what} has no exact online form; {instead}")
 
     def line(
-        self, text: str, dtype: pl.DataType, reads: Sequence[Value] = (), *, nullable: bool = False
+        self,
+        text: str,
+        dtype: pl.DataType,
+        reads: Sequence[Value] = (),
+        *,
+        nullable: bool = False,
+        uniform: bool = False,
     ) -> Value:
         """Write a line, equal ones once; where one of the values that it reads is null, so is its own."""
         nulls = nulls_of(reads)
@@ -60,7 +68,12 @@ class RowCode:
         if text not in self._names:
             self._names[text] = f"v{len(self.lines)}"
             self.lines.append(f"{self._names[text]} = {text}")
-        return Value(self._names[text], dtype, nullable=bool(nulls) or nullable)
+        all_uniform = any(value.uniform for value in reads) and all(
+            value.uniform or value.constant for value in reads
+        )
+        return Value(
+            self._names[text], dtype, nullable=bool(nulls) or nullable, uniform=uniform or all_uniform
+        )
 
     def constant(self, value: Value, dtype: pl.DataType) -> Value:
         """A constant in a type."""
@@ -90,7 +103,7 @@ class RowCode:
         if value.constant:
             return self.constant(value, dtype)
         if value.dtype == dtype or (value.dtype in BITS and dtype in BITS):
-            return Value(value.text, dtype, value.nullable)
+            return replace(value, dtype=dtype)
         if dtype == pl.Float64 and value.dtype in NUMBERS:
             return value if mixed and value.dtype in BITS else self.cast(value, dtype, strict=True)
         raise self.refused(f"{value.dtype} in a computation in {dtype}", "cast it to Float64 or Int64 first")
@@ -101,7 +114,7 @@ class RowCode:
             return value
         match dtype:
             case pl.Float64() if source == pl.Float32:
-                return Value(text, dtype, value.nullable)
+                return replace(value, dtype=dtype)
             case pl.Float64() if source in BITS or source == pl.Boolean:
                 return self.line(f"float({text})", dtype, [value])
             case pl.Float32() if source in BITS or source == pl.Boolean:
@@ -115,9 +128,7 @@ class RowCode:
         bits = BITS.get(type(dtype), 0)
         held = _HELD_BITS.get(type(source), 65)
         if bits >= held:
-            return (
-                self.line(f"int({text})", dtype, [value]) if held == 1 else Value(text, dtype, value.nullable)
-            )
+            return self.line(f"int({text})", dtype, [value]) if held == 1 else replace(value, dtype=dtype)
         if not bits or source not in NUMBERS:
             raise self.refused(f"a cast of {source} to {dtype}", "cast numbers and booleans to numbers")
         found = f"{'in_range' if source in BITS else 'whole'}({text}, {bits})"
@@ -127,6 +138,15 @@ class RowCode:
 
     def arithmetic(self, operator: str, one: Value, other: Value, dtype: pl.DataType) -> Value:
         floats = dtype in (pl.Float64, pl.Float32)
+        if (
+            floats
+            and operator != "Multiply"
+            and (other.uniform or (one.uniform and operator != "TrueDivide"))
+        ):
+            raise self.refused(
+                f"{operator} of a choice that has a constant branch",
+                "choose between the results: when(...).then(a / b).otherwise(a / 2.5)",
+            )
         if (
             dtype == pl.Float64
             and pl.Null in (one.dtype, other.dtype)
