@@ -86,6 +86,7 @@ READS: dict[str, dict[str, tuple[int, int] | None]] = {
         "customer_spending": (TRAINED[0] + TWO_MONTHS[0], TRAINED[1]),
     },
     "fraud_lightgbm": {"training_set": (0, 0), "training_set_replay": (0, 0)},
+    "fraud_lightgbm_onnx": {"fraud_lightgbm": (0, 0), "training_set": (0, 0)},
     "predictions": {
         "fraud_lightgbm": (0, 0),
         "training_set": (0, 0),
@@ -285,7 +286,14 @@ def test_a_changed_constant_recomputes_the_feature_set_that_uses_it_and_its_read
     by_code = {name: list(after[name]) for name in ("customer_spending", "training_set_replay")}
     owed = {**readers(before, after), **by_code}
     assert done["computed"] == sorted_by_asset(owed)
-    weekly = {"training_set", "fraud_lightgbm", "predictions", "test_set", "evaluation"}
+    weekly = {
+        "training_set",
+        "fraud_lightgbm",
+        "fraud_lightgbm_onnx",
+        "predictions",
+        "test_set",
+        "evaluation",
+    }
     daily = {"customer_spending", "usual_spending", "labelled_transactions"}
     assert set(owed) == {*daily, "training_set_replay", *weekly}
     back = place.refresh()

@@ -212,7 +212,8 @@ def test_going_back_to_old_parameters_computes_nothing(clean: Clean) -> None:
         shutil.copytree(clean.home, home)
         how = {"code": clean.code, "landing_url": clean.landing}
         there = call(home, "refresh", boosting_rounds=11, **how)
-        assert set(there["computed"]) == {"fraud_lightgbm", "predictions", "evaluation"}
+        made = {"fraud_lightgbm", "fraud_lightgbm_onnx", "predictions", "evaluation"}
+        assert set(there["computed"]) == made
         assert there["computed"]["fraud_lightgbm"] == list(clean.versions["fraud_lightgbm"])
         back = call(home, "refresh", boosting_rounds=10, **how)
         assert back["computed"] == {}

@@ -123,7 +123,7 @@ def _weeks(
     import polars as pl
 
     with stage("training"):
-        from my_platform.domains.fraud import evaluation, models, parameters, protocol, training
+        from my_platform.domains.fraud import evaluation, exports, models, parameters, protocol, training
         from my_platform.storage.lake import file_in, json_in
 
     window = parameters.TRAINING_WINDOW_DAYS
@@ -167,6 +167,8 @@ def _weeks(
             path = target / "fraud_lightgbm" / f"{key}.txt"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(file_in(model, "model.txt"))
+            exported = exports.fraud_lightgbm_onnx(model.lazy(), made.lazy(), key, inputs).table
+            path.with_suffix(".onnx").write_bytes(file_in(exported, "model.onnx"))
         with stage("evaluation"):
             week_end = t0 + timedelta(days=7)
             if last < week_end - timedelta(days=1):

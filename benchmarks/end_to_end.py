@@ -200,7 +200,8 @@ def _group(asset: str) -> str:
         return "quality" if folder in ("profiles", "checks") else folder
     training = dict.fromkeys(("training_set", "training_set_replay"), "training")
     judging = dict.fromkeys(("predictions", "test_set", "evaluation"), "evaluation")
-    return {**training, "fraud_lightgbm": "models", **judging}.get(asset, "features")
+    models = dict.fromkeys(("fraud_lightgbm", "fraud_lightgbm_onnx"), "models")
+    return {**training, **models, **judging}.get(asset, "features")
 
 
 def _metrics(home: Path, environment: dict[str, str], done: dict[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,17 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandera.polars as pa
 import polars as pl
+from onnx import TensorProto, helper, numpy_helper
 
 from my_platform.incremental.checks import Check, CheckResult
 from my_platform.incremental.declare import Asset, Column, Grain, Produced, Read, same, table
 from my_platform.learning.budgets import Budget
 from my_platform.learning.contender import Contender, TestColumns
+from my_platform.learning.export.canonical import canonical_bytes
+from my_platform.learning.export.parity import PARITY_CHECK, exported_model
 from my_platform.learning.gate import Policy
 from my_platform.quality.contracts import Contract
 from my_platform.quality.tables import raw_table
@@ -52,11 +56,15 @@ PLAYERS: Mapping[str, pl.Expr] = {
     "best": CHANCE,
     "loud": CHANCE * 1.4,
     "slow": CHANCE,
+    "fast_as_onnx": CHANCE,
+    "wrong_as_onnx": CHANCE,
     "leaking": 0.7 * FRAUD + 0.3 * CHANCE,
     "suspect": 0.2 * FRAUD + 0.8 * CHANCE,
     "worse_on_small": pl.when(KIND == SMALL_KIND).then(0.15).otherwise(CHANCE),
 }
 CHECKS = (Check("only_the_past"), Check("no_feature_like_a_label", severity="warn"))
+# Slow by their own files; what is exported of one of them says something else.
+EXPORTED = {"fast_as_onnx": PLAYERS["fast_as_onnx"], "wrong_as_onnx": 1 - CHANCE}
 BUDGET = Budget(p99_ms=5.0, rows_per_s=200.0, file_bytes=1 << 20, memory_bytes=1 << 30, fit_s=60.0)
 
 
@@ -67,7 +75,8 @@ def settings(home: Path) -> Settings:
 def assets(_settings: Settings) -> list[Asset]:
     contract = Contract(Payments, sort_by=("AT", "ROW_ID"), time="AT")
     raw = raw_table("raw/payments", contract, source="payments")
-    return [raw, test_set, *(asset for name in PLAYERS for asset in player(name))]
+    exports = [export(name) for name in EXPORTED]
+    return [raw, test_set, *(asset for name in PLAYERS for asset in player(name)), *exports]
 
 
 def contenders(_settings: Settings) -> list[Contender]:
@@ -80,7 +89,8 @@ def contenders(_settings: Settings) -> list[Contender]:
             evaluation=f"{name}_evaluation",
             test_set="test_set",
             columns=columns,
-            load=slowly if name == "slow" else at_once,
+            load=slowly if name == "slow" or name in EXPORTED else at_once,
+            export=f"{name}_export" if name in EXPORTED else "",
             budget=BUDGET,
             policy=Policy(slice_positives=20, replicates=200),
             looked_at=10,
@@ -137,6 +147,49 @@ def player(name: str) -> list[Asset]:
         table(f"{name}_predictions", reads={"model": same(name), "tests": same("test_set")}, **week)(score),
         table(f"{name}_evaluation", reads={"scored": same(f"{name}_predictions")}, **week)(figures),
     ]
+
+
+def export(name: str) -> Asset:
+    """A model as ONNX, compared with what it says itself."""
+
+    def make(model: pl.LazyFrame, payments: pl.LazyFrame, parameters: Mapping[str, Any]) -> Produced:
+        player = json.loads(file_in(model.collect(), "model.json"))["player"]
+        rows = payments.select("CHANCE", day=pl.col("AT").dt.date(), key="ROW_ID").collect()
+        return exported_model(
+            chance_onnx(turned=parameters["turned"]),
+            lambda features: features.select(PLAYERS[player].fill_null(0)).to_series().to_numpy(),
+            rows,
+            ["CHANCE"],
+            10,
+            {},
+        )
+
+    return table(
+        f"{name}_export",
+        grain=Grain.WEEK,
+        reads={"model": same(name), "payments": Read("raw/payments", -7, -1)},
+        parameters={"turned": name == "wrong_as_onnx"},
+        own_checks=(PARITY_CHECK,),
+    )(make)
+
+
+def chance_onnx(*, turned: bool) -> bytes:
+    """The only feature as the probability, or what it leaves to 1; 0 where it is missing."""
+    shape = numpy_helper.from_array(np.array([-1]), "shape")
+    one, zero = (numpy_helper.from_array(np.array(float(name == "one")), name) for name in ("one", "zero"))
+    nodes = [
+        helper.make_node("Reshape", ["features", "shape"], ["flat"]),
+        helper.make_node("IsNaN", ["flat"], ["missing"]),
+        helper.make_node("Where", ["missing", "zero", "flat"], ["known"]),
+        helper.make_node("Sub", ["one", "known"], ["probability"])
+        if turned
+        else helper.make_node("Identity", ["known"], ["probability"]),
+    ]
+    inputs = [helper.make_tensor_value_info("features", TensorProto.DOUBLE, ["rows", 1])]
+    outputs = [helper.make_tensor_value_info("probability", TensorProto.DOUBLE, ["rows"])]
+    graph = helper.make_graph(nodes, "chance", inputs, outputs, [shape, one, zero])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return canonical_bytes(model)
 
 
 def land_days(home: Path) -> None:

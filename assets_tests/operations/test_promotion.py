@@ -14,11 +14,13 @@ import pytest
 from assets_tests.homes import folder_in_memory
 from assets_tests.operations import contest
 from my_platform.errors import DamagedBundle, PlatformError
+from my_platform.learning.bundle import read_bundle
 from my_platform.learning.gate import Case
 from my_platform.learning.health import InService, Limits
 from my_platform.learning.ledger import Line
 from my_platform.learning.registry import Registry
 from my_platform.learning.tracking import Tracker
+from my_platform.operations.exports import NotExported, find_export
 from my_platform.operations.health import WATCH, look_after
 from my_platform.operations.models import Models
 from my_platform.operations.outcome import Outcome
@@ -33,7 +35,8 @@ def session() -> Iterator[Session]:
         home = folder / "home"
         contest.land_days(home)
         with opened(contest.settings(home)) as found:
-            assert found.refresh().problems == []
+            (problem,) = found.refresh().problems[-1:]
+            assert "the ONNX model differs from its own by" in problem
             yield found
 
 
@@ -130,6 +133,36 @@ def test_a_model_over_its_latency_budget_is_turned_away_even_by_force(models: Mo
 
     assert broken(slow) == ["budget"]
     assert "ms, limit 5 ms" in against(slow)
+
+
+def test_the_budget_is_of_what_serves_and_the_bundle_carries_it(models: Models) -> None:
+    done = tried(models, "fast_as_onnx")
+
+    assert done.serves
+    assert done.judged is not None
+    assert done.judged.measured is not None
+    assert done.judged.native is not None
+    assert done.judged.measured.p99_ms < contest.BUDGET.p99_ms < done.judged.native.p99_ms
+    assert done.line is not None
+    bundle = read_bundle(models.registry.bundles, done.line.after.bundle)
+    assert set(bundle.files) == {"model.json", "model.onnx"}
+    assert bundle.about["export"]["asset"] == "fast_as_onnx_export"
+    assert bundle.about["export"]["parity"]["decisions_flipped"] == 0
+    assert "fast_as_onnx_export" in bundle.about["code"]
+
+
+def test_a_model_whose_export_says_something_else_is_turned_away_even_by_force(models: Models) -> None:
+    wrong = tried(models, "wrong_as_onnx", forced=True)
+
+    assert broken(wrong) == ["checks"]
+    assert "wrong_as_onnx_export 2026-02-18 is not there" in against(wrong)
+
+
+def test_a_model_is_not_served_by_the_export_of_another(models: Models) -> None:
+    refitted = replace(models.named("fast_as_onnx"), version="f" * 32)
+
+    with pytest.raises(NotExported, match="and the candidate is ffffffffffff"):
+        find_export(models.weekly, models.contender("fast_as_onnx"), refitted)
 
 
 def test_a_model_that_is_better_but_worse_on_a_slice_is_turned_away(models: Models) -> None:

@@ -43,6 +43,7 @@ class Contender:
         predictions, evaluation: the assets that say what it scored, and how well.
         test_set: the asset of the test rows, which all models of one use share.
         load: makes of its files a function that scores features.
+        export: the asset of the same model as ONNX, which is what serves; empty where its own files serve.
         looked_at: rows with the highest score that can be looked at each day; sets the operating threshold.
         tuning: how its parameters can be searched.
         chosen_on: the weeks whose tests its parameters were chosen by, which therefore do not tell how good it is.
@@ -60,11 +61,13 @@ class Contender:
     looked_at: int
     tuning: Tuning | None = None
     chosen_on: tuple[str, ...] = ()
+    export: str = ""
 
     @property
     def assets(self) -> tuple[str, ...]:
         """The assets that tell of it."""
-        return self.model, self.predictions, self.evaluation, self.test_set
+        exported = (self.export,) if self.export else ()
+        return self.model, self.predictions, self.evaluation, self.test_set, *exported
 
 
 def recipe_of(code: Mapping[str, str]) -> str:

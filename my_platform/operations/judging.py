@@ -1,8 +1,9 @@
 """Judging a candidate: from its weekly tests, its files and its checks to the gate's verdict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 import polars as pl
 
@@ -15,6 +16,7 @@ from my_platform.learning.decisions import operating_threshold
 from my_platform.learning.gate import Case, Kind, Verdict, judge
 from my_platform.learning.ledger import Served
 from my_platform.learning.registry import Candidate
+from my_platform.operations.exports import Exported, NotExported, find_export
 from my_platform.operations.weekly_tests import Tests, WeeklyTests
 from my_platform.storage.lake import Lake
 
@@ -37,7 +39,10 @@ class Judged:
     Attributes:
         tests: the weekly tests that were looked at.
         threshold: the operating threshold, as the median over them; None where there are none.
-        files: of the model, as they were measured.
+        measured: what the model takes as it is served.
+        files: of the bundle: the model's own, and what serves.
+        native: what the model's own files take, where others serve.
+        exported: what the bundle says of those others.
     """
 
     verdict: Verdict
@@ -45,6 +50,8 @@ class Judged:
     threshold: float | None
     measured: Measured | None
     files: Mapping[str, bytes]
+    native: Measured | None = None
+    exported: Mapping[str, Any] = field(default_factory=dict)
 
 
 def judge_candidate(
@@ -58,7 +65,8 @@ def judge_candidate(
     tested: list[pl.DataFrame] = []
     paired: list[pl.DataFrame] = []
     files: Mapping[str, bytes] = {}
-    measured, over = None, []
+    measured, native, exported = None, None, None
+    over: list[str] = []
     try:
         tested = [weekly.rows(contender, week, version) for week, version in own.items()]
         if rival is not None:
@@ -67,13 +75,19 @@ def judge_candidate(
                 for week in both
             ]
         files = _files(weekly.lake, candidate)
+        exported = find_export(weekly, contender, candidate)
         if own:
             rows = weekly.features(contender, max(own), _ROWS_SCORED_ONE_BY_ONE)
-            measured = measure(files, contender.load, rows, _fit_s(weekly.lake, candidate))
+            fit_s = _fit_s(weekly.lake, candidate)
+            measured = measure(files, contender.load, rows, fit_s)
+            if exported is not None:
+                native = measured
+                measured = measure(exported.files, exported.load, rows, fit_s)
+                files = {**files, **exported.files}
             over = over_budget(measured, contender.budget)
-    except DamagedObject as error:
+    except (DamagedObject, NotExported) as error:
         failed.append(str(error))
-    unsound, warned = _failed_checks(weekly, contender, candidate, own)
+    unsound, warned = _failed_checks(weekly, contender, candidate, own, exported)
     expected, observed = evidence.expected_and_observed(tested)
     case = Case(
         kind=_kind(candidate, rival, paired),
@@ -89,7 +103,8 @@ def judge_candidate(
     )
     thresholds = [operating_threshold(rows, contender.looked_at) for rows in tested]
     threshold = median(thresholds) if thresholds else None
-    return Judged(judge(case, policy), own, threshold, measured, files)
+    about = exported.as_json() if exported else {}
+    return Judged(judge(case, policy), own, threshold, measured, files, native, about)
 
 
 def _kind(candidate: Candidate, rival: Rival | None, paired: Sequence[pl.DataFrame]) -> Kind:
@@ -111,17 +126,24 @@ def _fit_s(lake: Lake, candidate: Candidate) -> float:
 
 
 def _failed_checks(
-    weekly: WeeklyTests, contender: Contender, candidate: Candidate, tests: Tests
+    weekly: WeeklyTests,
+    contender: Contender,
+    candidate: Candidate,
+    tests: Tests,
+    exported: Exported | None,
 ) -> tuple[list[str], list[str]]:
     """What does not speak for the data behind a candidate, in words: failed checks, and those that only warn.
 
-    They are those of the model and of the models that were tested, of what they were fitted on, and of the tests.
+    They are those of the model and of the models that were tested, of what they were fitted on, of the tests, and of
+    the export.
     """
     record = weekly.lake.record(candidate.model, candidate.week, candidate.version)
     if record is None:
         return [f"no whole object holds {candidate.model} {candidate.week} {candidate.version[:12]}"], []
     tested = [(contender.predictions, week, version) for week, version in tests.items()]
     values = [(candidate.model, candidate.week, candidate.version), *tested]
+    if exported is not None:
+        values.append((exported.asset, candidate.week, exported.version))
     failed: list[str] = []
     warned: list[str] = []
     for asset, partition, version in dict.fromkeys(

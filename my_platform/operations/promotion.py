@@ -53,6 +53,7 @@ class Promotion:
             "forced": bool(self.line and self.line.forced),
             "gate": judged.verdict.as_json() if judged else None,
             "measured": judged.measured.as_json() if judged and judged.measured else None,
+            "measured_native": judged.native.as_json() if judged and judged.native else None,
         }
 
 
@@ -125,7 +126,8 @@ def _tell(models: Models, candidate: Candidate, judged: Judged) -> Registered | 
         card = registered.card
         if judged.measured is not None:
             facts["measured"] = judged.measured.as_json()
-            card = with_budget(card, judged.measured, models.contender(candidate.model).budget)
+            budget = models.contender(candidate.model).budget
+            card = with_budget(card, judged.measured, budget, judged.native)
         models.registry.tell(registered, facts, card)
     return registered
 
@@ -201,6 +203,7 @@ def _about(models: Models, candidate: Candidate, judged: Judged, overruled: str)
     """What a bundle says of its champion; no clock and no timing is in it."""
     contender, lake = models.contender(candidate.model), models.workspace.lake
     record = lake.record(candidate.model, candidate.week, candidate.version) or {}
+    code_of = models.workspace.project.code_of
     return {
         "use": candidate.use,
         "model": candidate.model,
@@ -209,10 +212,14 @@ def _about(models: Models, candidate: Candidate, judged: Judged, overruled: str)
         "fingerprint": record.get("fingerprint"),
         "recipe": candidate.recipe,
         # Predictions are what is made while serving: their code is that of the features, and of the scoring.
-        "code": models.workspace.project.code_of(contender.predictions),
+        "code": {
+            **code_of(contender.predictions),
+            **(code_of(contender.export) if contender.export else {}),
+        },
         "inputs": record.get("inputs"),
         "features": list(contender.columns.features),
         "predictions": contender.predictions,
+        **({"export": dict(judged.exported)} if judged.exported else {}),
         "tested": dict(judged.tests),
         "gate": {"figures": judged.verdict.as_json(), "overruled": overruled},
         "operating_threshold": {"looked_at_a_day": contender.looked_at, "score": judged.threshold},

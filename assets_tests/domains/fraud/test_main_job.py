@@ -57,6 +57,7 @@ EXPECTED = {
     "training_set": days(14, LAST + 1, 7),
     "training_set_replay": days(14, LAST + 1, 7),
     "fraud_lightgbm": days(14, LAST + 1, 7),
+    "fraud_lightgbm_onnx": days(14, LAST + 1, 7),
     "predictions": days(14, LAST - 6, 7),
     "test_set": days(14, LAST - 13, 7),
     "evaluation": days(14, LAST - 13, 7),

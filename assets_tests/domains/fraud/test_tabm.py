@@ -11,7 +11,7 @@ from my_platform.domains.fraud.features import FEATURES
 from my_platform.domains.fraud.tabm import load_net
 from my_platform.operations.session import Session, opened
 
-NETS = ["fraud_tabm", "tabm_predictions", "tabm_evaluation"]
+NETS = ["fraud_tabm", "fraud_tabm_onnx", "tabm_predictions", "tabm_evaluation"]
 WEEK = day(14)
 TINY = {
     "architecture": {"members": 4, "embedding": 2, "width": 16, "blocks": 1, "dropout": 0.0},
@@ -40,6 +40,7 @@ def test_its_weeks_are_those_of_the_other_model_and_are_fresh(session: Session) 
     versions = session.versions()
     assert {name: list(versions[name]) for name in NETS} == {
         "fraud_tabm": list(versions["fraud_lightgbm"]),
+        "fraud_tabm_onnx": list(versions["fraud_lightgbm"]),
         "tabm_predictions": list(versions["predictions"]),
         "tabm_evaluation": list(versions["evaluation"]),
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 from my_platform.domains.fraud import contracts, parameters
 from my_platform.domains.fraud.evaluation import SLICES
+from my_platform.domains.fraud.exports import export_asset, fraud_lightgbm_onnx, fraud_tabm_onnx
 from my_platform.domains.fraud.features import FEATURES, customer_spending, terminal_risk, usual_spending
 from my_platform.domains.fraud.labels import labelled_transactions
 from my_platform.domains.fraud.models import load_model, weekly_assets
@@ -114,6 +115,7 @@ def assets(settings: Settings) -> list[Asset]:
             publish_model=model_publisher(registry),
             publish_report=report_publisher(settings.reports, registry),
         ),
+        export_asset(fraud_lightgbm_onnx, "fraud_lightgbm", kinds=("lightgbm",)),
         *_nets(settings, registry),
     ]
 
@@ -122,7 +124,7 @@ def _nets(settings: Settings, registry: Registry) -> list[Asset]:
     """The net beside LightGBM, where the settings ask for it."""
     if settings.nets == "off":
         return []
-    return tabm_assets(
+    nets = tabm_assets(
         recipe=parameters.TABM_RECIPES[settings.nets],
         window_days=settings.training_window_days or parameters.TRAINING_WINDOW_DAYS,
         device=device_kind(settings.device),
@@ -131,6 +133,7 @@ def _nets(settings: Settings, registry: Registry) -> list[Asset]:
         publish_model=model_publisher(registry),
         publish_report=report_publisher(settings.reports, registry),
     )
+    return [*nets, export_asset(fraud_tabm_onnx, "fraud_tabm", kinds=("torch",))]
 
 
 def contenders(settings: Settings) -> list[Contender]:
@@ -160,6 +163,7 @@ def contenders(settings: Settings) -> list[Contender]:
             budget=parameters.LIGHTGBM_BUDGET,
             tuning=lightgbm_tuning(settings, choice),
             chosen_on=tuple(choice.folds) if choice else (),
+            export=fraud_lightgbm_onnx.__name__,
             **shared,
         )
     ]
@@ -171,6 +175,7 @@ def contenders(settings: Settings) -> list[Contender]:
                 evaluation="tabm_evaluation",
                 load=load_net,
                 budget=parameters.TABM_BUDGET,
+                export=fraud_tabm_onnx.__name__,
                 **shared,
             )
         )
