@@ -50,6 +50,10 @@ class Settings(BaseSettings):
         default="off",
         description="the net beside LightGBM: `budget` fits a week in about a minute, `full` takes ten times as long",
     )
+    variants: Literal["off", "on"] = Field(
+        default="off",
+        description="smaller and faster variants of each week's models, with what they lose and gain, for people to judge",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="where nets are computed: `auto` takes CUDA where there is such a device"
     )

@@ -50,18 +50,23 @@ class Measured:
         return asdict(self)
 
 
-def measure(files: Mapping[str, bytes], load: Load, rows: pl.DataFrame, fit_s: float) -> Measured:
+def measure(
+    files: Mapping[str, bytes],
+    load: Callable[[Mapping[str, bytes]], Callable[[Any], Any]],
+    rows: Sequence[Any],
+    fit_s: float,
+) -> Measured:
     """What a model takes to be loaded and to score rows one by one; the best of three rounds.
 
     Other work on the machine only ever slows a round, so the fastest one is nearest to the model's own time. A
     slow model is asked fewer times, so that measuring it takes seconds.
 
     Args:
-        rows: features, at least one row; they are scored in turn.
+        rows: the features of one row each, as the loaded function takes them, at least one; they are scored in turn.
     """
     before = _resident_bytes()
     score = load(files)
-    singles = [rows[at % rows.height] for at in range(_MOST_CALLS)]
+    singles = [rows[at % len(rows)] for at in range(_MOST_CALLS)]
     score(singles[0])
     memory = max(0, _resident_bytes() - before)
     (once,) = _seconds_each(score, singles[:1])
@@ -100,7 +105,7 @@ def over_budget(measured: Measured, budget: Budget) -> list[str]:
     return [said for over, said in found if over]
 
 
-def _seconds_each(score: Callable[[pl.DataFrame], Any], singles: Sequence[pl.DataFrame]) -> list[float]:
+def _seconds_each(score: Callable[[Any], Any], singles: Sequence[Any]) -> list[float]:
     seconds = []
     for row in singles:
         started = time.perf_counter()

@@ -41,24 +41,41 @@ def fit_lightgbm(
     Raises Refused where a label is missing or neither 0 nor 1, where one class has no row, where a feature
     is not numeric, or where a parameter is given that is set here.
     """
-    import lightgbm as lgb
-
     taken = sorted({*_FIXED, *_SEEDS, "num_threads", "num_iterations"} & set(parameters))
     if taken:
         raise Refused(f"LightGBM parameters {taken} are set by the platform, not by a model; leave them out")
     target = _checked_labels(labels, features.height)
-    matrix = _matrix(features)
-    settings = {
-        **parameters,
-        **_FIXED,
-        **dict.fromkeys(_SEEDS, seed),
-        "num_threads": num_threads,
-    }
-    # LightGBM adds the binning parameters it used to the dictionary it is given, hence the copy.
-    data = lgb.Dataset(matrix, label=target, feature_name=features.columns, params=dict(settings))
-    booster = lgb.train(settings, data, num_boost_round=rounds)
-    text: str = booster.model_to_string()
-    return text.replace(f"[num_threads: {num_threads}]", "[num_threads: 0]", 1)
+    return _fit(features, target, {**parameters, **_FIXED}, rounds, seed, num_threads)
+
+
+def distil_lightgbm(
+    features: pl.DataFrame,
+    probability: NDArray[np.float64],
+    parameters: Mapping[str, object],
+    rounds: int,
+    seed: int,
+    num_threads: int,
+) -> str:
+    """Fit boosted trees to what another model says of the rows, and return LightGBM's text of them.
+
+    Each row counts as much fraud and as much genuine as the teacher's probability says (Hinton, Vinyals, Dean:
+    Distilling the Knowledge in a Neural Network, 2015). The same arguments give the same text.
+
+    Raises Refused where a probability is missing or outside of [0, 1], or a feature is not numeric.
+    """
+    target = np.asarray(probability, dtype=np.float64)
+    if target.shape != (features.height,) or not ((target >= 0) & (target <= 1)).all():
+        raise Refused(f"expected a probability in [0, 1] for each of {features.height} rows")
+    settings = {**parameters, **_FIXED, "objective": "cross_entropy"}
+    return _fit(features, target.astype(np.float32), settings, rounds, seed, num_threads)
+
+
+def first_trees(model_text: str, trees: int) -> str:
+    """The model as it was after so many of its trees."""
+    import lightgbm as lgb
+
+    text: str = lgb.Booster(model_str=model_text).model_to_string(num_iteration=trees)
+    return text
 
 
 def load_lightgbm(model_text: str, num_threads: int = 1) -> Callable[[pl.DataFrame], NDArray[np.float64]]:
@@ -123,6 +140,24 @@ def feature_importance(model_text: str) -> pl.DataFrame:
         }
     )
     return importance.sort("gain", "feature", descending=[True, False])
+
+
+def _fit(
+    features: pl.DataFrame,
+    target: NDArray[np.float32],
+    parameters: Mapping[str, object],
+    rounds: int,
+    seed: int,
+    num_threads: int,
+) -> str:
+    import lightgbm as lgb
+
+    settings = {**parameters, **dict.fromkeys(_SEEDS, seed), "num_threads": num_threads}
+    # LightGBM adds the binning parameters it used to the dictionary it is given, hence the copy.
+    data = lgb.Dataset(_matrix(features), label=target, feature_name=features.columns, params=dict(settings))
+    booster = lgb.train(settings, data, num_boost_round=rounds)
+    text: str = booster.model_to_string()
+    return text.replace(f"[num_threads: {num_threads}]", "[num_threads: 0]", 1)
 
 
 def _matrix(features: pl.DataFrame) -> NDArray[np.float32] | NDArray[np.float64]:

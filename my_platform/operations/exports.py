@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from my_platform.errors import PlatformError
 from my_platform.learning.contender import Contender
 from my_platform.learning.export.parity import MODEL_FILE
-from my_platform.learning.export.scoring import load_onnx
+from my_platform.learning.export.scoring import as_matrix, load_onnx
 from my_platform.learning.registry import Candidate
 from my_platform.operations.weekly_tests import WeeklyTests
 from my_platform.storage.lake import file_in, json_in
@@ -36,9 +36,14 @@ class Exported:
     files: Mapping[str, bytes]
     parity: Mapping[str, Any]
 
-    def load(self, files: Mapping[str, bytes]) -> Callable[[pl.DataFrame], NDArray[np.float64]]:
-        """The files as a function that scores features."""
-        return load_onnx(files[MODEL_FILE], self.features)
+    def load(self, files: Mapping[str, bytes]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        """The files as a function that scores rows as a service has them."""
+        return load_onnx(files[MODEL_FILE], self.features).rows
+
+    def one_by_one(self, rows: pl.DataFrame) -> list[NDArray[np.float64]]:
+        """What that function takes of each row."""
+        matrix = as_matrix(rows)
+        return [matrix[at : at + 1] for at in range(len(matrix))]
 
     def as_json(self) -> dict[str, Any]:
         """What a bundle says of it."""

@@ -79,12 +79,14 @@ def judge_candidate(
         if own:
             rows = weekly.features(contender, max(own), _ROWS_SCORED_ONE_BY_ONE)
             fit_s = _fit_s(weekly.lake, candidate)
-            measured = measure(files, contender.load, rows, fit_s)
             if exported is not None:
-                native = measured
-                measured = measure(exported.files, exported.load, rows, fit_s)
-                files = {**files, **exported.files}
+                measured = measure(exported.files, exported.load, exported.one_by_one(rows), fit_s)
+            native = measure(files, contender.load, [rows[at] for at in range(rows.height)], fit_s)
+            if measured is None:
+                measured, native = native, None
             over = over_budget(measured, contender.budget)
+        if exported is not None:
+            files = {**files, **exported.files}
     except (DamagedObject, NotExported) as error:
         failed.append(str(error))
     unsound, warned = _failed_checks(weekly, contender, candidate, own, exported)

@@ -11,6 +11,7 @@ from my_platform.domains.fraud.features import FEATURES, customer_spending, term
 from my_platform.domains.fraud.labels import labelled_transactions
 from my_platform.domains.fraud.models import load_model, weekly_assets
 from my_platform.domains.fraud.publishing import USE, model_publisher, report_publisher
+from my_platform.domains.fraud.smaller import smaller_assets
 from my_platform.domains.fraud.tabm import load_net, tabm_assets
 from my_platform.domains.fraud.tuning import (
     ROUNDS,
@@ -117,6 +118,7 @@ def assets(settings: Settings) -> list[Asset]:
         ),
         export_asset(fraud_lightgbm_onnx, "fraud_lightgbm", kinds=("lightgbm",)),
         *_nets(settings, registry),
+        *_variants(settings),
     ]
 
 
@@ -134,6 +136,18 @@ def _nets(settings: Settings, registry: Registry) -> list[Asset]:
         publish_report=report_publisher(settings.reports, registry),
     )
     return [*nets, export_asset(fraud_tabm_onnx, "fraud_tabm", kinds=("torch",))]
+
+
+def _variants(settings: Settings) -> list[Asset]:
+    """Smaller and faster variants of the models, where the settings ask for them."""
+    if settings.variants == "off":
+        return []
+    return smaller_assets(
+        recipe=parameters.SMALLER,
+        threads=settings.threads,
+        nets=settings.nets != "off",
+        reports=settings.reports / USE / "smaller",
+    )
 
 
 def contenders(settings: Settings) -> list[Contender]:

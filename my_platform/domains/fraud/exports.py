@@ -20,7 +20,7 @@ from my_platform.learning.export.parity import PARITY_CHECK, Score, exported_mod
 from my_platform.learning.export.trees import lightgbm_onnx
 
 # Of the training window, the days on which a model and its export are compared row by row.
-COMPARED_DAYS = 7
+COMPARED_DAYS = 3
 
 
 def fraud_lightgbm_onnx(

@@ -39,7 +39,11 @@ def tabm_onnx(files: Mapping[str, bytes]) -> bytes:
 
 
 def int8_onnx(model: bytes) -> bytes:
-    """The same net with the weights of its products as int8, and their inputs quantised row block by row block."""
+    """The same net with the weights of its products as int8, and their inputs quantised as they come.
+
+    The scale of the inputs is that of all rows that are scored together, so a row's score depends on the rows beside
+    it: it is to be scored alone.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

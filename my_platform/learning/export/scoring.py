@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 # A net holds some tens of kilobytes for each row that it is at.
-_ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE = 2048
 _ERRORS_ONLY = 3
 
 
@@ -25,9 +25,10 @@ class OnnxModel:
         features: names of the columns, in order.
     """
 
-    def __init__(self, session: "InferenceSession", features: Sequence[str]) -> None:
+    def __init__(self, session: "InferenceSession", features: Sequence[str], rows_at_once: int) -> None:
         self.features = list(features)
         self._session = session
+        self._rows_at_once = rows_at_once
 
     def __call__(self, features: pl.DataFrame) -> NDArray[np.float64]:
         """The probability of label 1 for each row, in [0, 1].
@@ -50,7 +51,7 @@ class OnnxModel:
         other = {name: str(kind) for name, kind in features.schema.items() if not _is_number(kind)}
         if other:
             raise Refused(f"expected numeric features, found {other}; encode or leave them out")
-        return self.rows(features.select(pl.all().cast(pl.Float64).fill_null(float("nan"))).to_numpy())
+        return self.rows(as_matrix(features))
 
     def rows(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """The same for an array of rows × features, NaN where missing.
@@ -68,18 +69,27 @@ class OnnxModel:
             names = [self.features[column] for column in columns]
             raise Refused(f"expected finite features or missing ones, found infinite values in {names}")
         whole = np.ascontiguousarray(features, dtype=np.float64)
-        if len(whole) <= _ROWS_AT_ONCE:
+        most = self._rows_at_once
+        if len(whole) <= most:
             return self._scores(whole) if len(whole) else np.zeros(0)
-        parts = range(0, len(whole), _ROWS_AT_ONCE)
-        return np.concatenate([self._scores(whole[first : first + _ROWS_AT_ONCE]) for first in parts])
+        parts = range(0, len(whole), most)
+        return np.concatenate([self._scores(whole[first : first + most]) for first in parts])
 
     def _scores(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         (found,) = self._session.run([PROBABILITY], {FEATURES: features})
         return np.asarray(found, dtype=np.float64)
 
 
-def load_onnx(model: bytes, features: Sequence[str]) -> OnnxModel:
+def as_matrix(features: pl.DataFrame) -> NDArray[np.float64]:
+    """Numeric columns as rows × features, NaN where missing."""
+    return features.select(pl.all().cast(pl.Float64).fill_null(float("nan"))).to_numpy()
+
+
+def load_onnx(model: bytes, features: Sequence[str], rows_at_once: int = ROWS_AT_ONCE) -> OnnxModel:
     """The model of its bytes, whose digest was checked before, with the names of its features in order.
+
+    Args:
+        rows_at_once: at most; 1 for a model whose score of a row depends on the rows beside it.
 
     Raises:
         Refused: the model takes another number of features, or has not the input and output of this package.
@@ -97,7 +107,7 @@ def load_onnx(model: bytes, features: Sequence[str]) -> OnnxModel:
     if found != wanted or inputs[0].shape[1] != len(features):
         shapes = [value.shape for value in inputs]
         raise Refused(f"expected {wanted} of {len(features)} features, found {found} of shapes {shapes}")
-    return OnnxModel(session, features)
+    return OnnxModel(session, features, rows_at_once)
 
 
 def _is_number(kind: pl.DataType) -> bool:

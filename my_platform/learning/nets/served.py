@@ -19,11 +19,11 @@ class ServedTabM(torch.nn.Module):
 
     low: torch.Tensor
     inverse: torch.Tensor
-    start: torch.Tensor
-    rise: torch.Tensor
+    knots: torch.Tensor
     inner: torch.Tensor
     blocks: torch.Tensor
     offsets: torch.Tensor
+    knot_offsets: torch.Tensor
     block_offsets: torch.Tensor
 
     def __init__(self, net: Net) -> None:
@@ -31,46 +31,45 @@ class ServedTabM(torch.nn.Module):
         transform, module = net.transform, net.module(Compute())
         features, most = len(transform.names), max(2, *map(len, transform.values))
         number_of_blocks = -(-(most - 2) // _BLOCK) or 1
-        # The last line of each feature is for rows where it is missing.
+        # The first line of each feature is flat, for rows where it is missing.
         low, inverse = np.zeros((features, most)), np.zeros((features, most))
         inner = np.full((features, number_of_blocks * _BLOCK), np.inf)
-        scores = np.zeros((most, features + len(transform.flagged)), dtype=np.float32)
+        scores = np.zeros((most + 1, features + len(transform.flagged)), dtype=np.float32)
         for column, (values, found) in enumerate(zip(transform.values, transform.scores, strict=True)):
             lines = len(values) - 1
-            low[column, :lines] = values[:-1]
-            inverse[column, :lines] = 1 / np.diff(values)
+            low[column, 1 : lines + 1] = values[:-1]
+            inverse[column, 1 : lines + 1] = 1 / np.diff(values)
             inner[column, : max(0, lines - 1)] = values[1:-1]
-            scores[: lines + 1, column], scores[lines + 1 :, column] = found, found[-1]
+            scores[1 : lines + 2, column] = found
         with torch.no_grad():
             width = features * net.architecture.embedding
-            knots = module.embedded(torch.from_numpy(scores))[:, :width].view(most, features, -1)
-            missing = module.embedded(torch.zeros(1, scores.shape[1]))[:, :width].view(1, features, -1)
-            start = torch.cat([knots[:-1], missing]).transpose(0, 1)
-            rise = torch.cat([knots[1:] - knots[:-1], torch.zeros_like(missing)]).transpose(0, 1)
+            knots = module.embedded(torch.from_numpy(scores))[:, :width].view(most + 1, features, -1)
         buffers = {
             "low": torch.from_numpy(low).flatten(),
             "inverse": torch.from_numpy(inverse).flatten(),
-            "start": start.flatten(0, 1),
-            "rise": rise.flatten(0, 1),
+            "knots": knots.transpose(0, 1).flatten(0, 1),
             "inner": torch.from_numpy(inner).view(-1, _BLOCK),
             "blocks": torch.from_numpy(inner[:, _BLOCK::_BLOCK].copy()),
             "offsets": torch.arange(features) * most,
+            "knot_offsets": torch.arange(features) * (most + 1),
             "block_offsets": torch.arange(features) * number_of_blocks,
         }
         for name, value in buffers.items():
             self.register_buffer(name, value.contiguous())
-        self.missing, self.flagged = most - 1, list(transform.flagged)
+        self.flagged = list(transform.flagged)
         self.net = module
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         missing = torch.isnan(features)
         filled = torch.where(missing, 0.0, features)
         block = (filled[:, :, None] >= self.blocks).sum(2)
-        knots = self.inner[block + self.block_offsets]
-        line = block * _BLOCK + (filled[:, :, None] >= knots).sum(2)
-        line = torch.where(missing, self.missing, line) + self.offsets
-        along = ((filled - self.low[line]) * self.inverse[line]).clamp(0, 1).float()
-        embedded = (self.start[line] + along[:, :, None] * self.rise[line]).flatten(1)
+        of_block = self.inner[block + self.block_offsets]
+        line = 1 + block * _BLOCK + (filled[:, :, None] >= of_block).sum(2)
+        line = torch.where(missing, 0, line)
+        at = line + self.offsets
+        along = ((filled - self.low[at]) * self.inverse[at]).clamp(0, 1).float()
+        start, end = self.knots[line + self.knot_offsets], self.knots[line + self.knot_offsets + 1]
+        embedded = (start + along[:, :, None] * (end - start)).flatten(1)
         if self.flagged:
             embedded = torch.cat([embedded, missing[:, self.flagged].float()], 1)
         # For one row, scaling it by each adapter takes less memory than scaling the weights.
