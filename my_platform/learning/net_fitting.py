@@ -28,6 +28,7 @@ def fit_tabm(
     *,
     devices: int = 1,
     checkpoints: Path | None = None,
+    start: Mapping[str, bytes] | None = None,
 ) -> "Net":
     """Fit a net.
 
@@ -40,6 +41,7 @@ def fit_tabm(
         recipe: architecture, training and seed, as `nets.fit.Recipe` has them.
         devices: CUDA devices that fit it together.
         checkpoints: where an interrupted fit leaves what it has done, and goes on from.
+        start: files of a net to go on from, on one device; its architecture must be the recipe's.
 
     Raises:
         Refused: a feature is not numeric, a label is missing, a class has no row, or the fit diverged.
@@ -48,6 +50,7 @@ def fit_tabm(
     from my_platform.learning.nets.compute import pick_device
     from my_platform.learning.nets.distributed import fit_in_processes
     from my_platform.learning.nets.fit import Host, Recipe, TrainingSet, fit_net
+    from my_platform.learning.nets.net import Net
     from my_platform.learning.nets.training import Interruptible
 
     target = np.asarray(labels).astype(np.float64)
@@ -60,9 +63,10 @@ def fit_tabm(
         tuple(features.columns),
     )
     interruptible = Interruptible(checkpoints) if checkpoints else None
-    if device == "cuda" and devices > 1:
+    if device == "cuda" and devices > 1 and start is None:
         return fit_in_processes(rows, Recipe.from_json(recipe), devices, device, interruptible)
-    return fit_net(rows, Recipe.from_json(recipe), Host(pick_device(device), interruptible))
+    former = Net.of_files(start) if start is not None else None
+    return fit_net(rows, Recipe.from_json(recipe), Host(pick_device(device), interruptible), former)
 
 
 def predict_tabm(

@@ -17,6 +17,7 @@ from my_platform.domains.fraud.features import FEATURES
 from my_platform.incremental.declare import Publication
 from my_platform.learning.export.scoring import load_onnx
 from my_platform.operations.session import Session, opened
+from my_platform.storage.lake import json_in
 
 WEEK = day(14)
 MODELS = ["fraud_lightgbm", "fraud_tabm", "fraud_lightgbm_onnx", "fraud_tabm_onnx"]
@@ -120,3 +121,21 @@ def test_told_again_the_page_keeps_its_times(session: Session) -> None:
     assert record is not None
     asset.publish(Publication(asset.name, WEEK, read(session, asset.name), record, lake.record))
     assert page(session).read_text() == before
+
+
+def test_a_net_that_goes_on_from_last_weeks_tells_both_losses(session: Session) -> None:
+    week = date.fromisoformat(day(21))
+    waiting = session.refresh(select='key:"fraud_tabm_tuned"', first=week, through=week)
+    assert "fraud_tabm_tuned" not in waiting.outcome.computed
+
+    select = 'key:"fraud_tabm" or key:"fraud_tabm_tuned"'
+    done = session.refresh(select=select, first=week, through=week)
+
+    assert done.outcome.computed["fraud_tabm_tuned"] == [day(21)]
+    version = session.versions()["fraud_tabm_tuned"][day(21)]
+    table = session.workspace.lake.read("fraud_tabm_tuned", day(21), version)
+    about = json_in(table, "about.json")
+    assert list(about["started_from"]) == [WEEK]
+    assert about["kept"] == (about["validation_loss"]["tuned"] <= about["validation_loss"]["fresh"] * 1.01)
+    kept = {"net.json", "weights.safetensors"} if about["kept"] else set()
+    assert set(table["name"]) == {"about.json", *kept}

@@ -13,6 +13,7 @@ from my_platform.domains.fraud.models import load_model, weekly_assets
 from my_platform.domains.fraud.publishing import USE, model_publisher, report_publisher
 from my_platform.domains.fraud.smaller import smaller_assets
 from my_platform.domains.fraud.tabm import load_net, tabm_assets
+from my_platform.domains.fraud.tabm_tuned import tuned_asset
 from my_platform.domains.fraud.tuning import (
     ROUNDS,
     lightgbm_choice,
@@ -135,7 +136,16 @@ def _nets(settings: Settings, registry: Registry) -> list[Asset]:
         publish_model=model_publisher(registry),
         publish_report=report_publisher(settings.reports, registry),
     )
-    return [*nets, export_asset(fraud_tabm_onnx, "fraud_tabm", kinds=("torch",))]
+    exported = export_asset(fraud_tabm_onnx, "fraud_tabm", kinds=("torch",))
+    if settings.variants == "off":
+        return [*nets, exported]
+    tuned = tuned_asset(
+        nets[0],
+        tuning=parameters.TABM_TUNING,
+        device=device_kind(settings.device),
+        checkpoints=settings.checkpoints,
+    )
+    return [*nets, exported, tuned]
 
 
 def _variants(settings: Settings) -> list[Asset]:
