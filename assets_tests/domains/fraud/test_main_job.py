@@ -309,6 +309,7 @@ def test_every_check_is_told_of_every_partition(built: Built) -> None:
     assert {asset for asset, _ in checks} == {
         *(name for name in EXPECTED if name.startswith(("raw/", "validated/", "marts/"))),
         "training_set",
+        "fraud_lightgbm_onnx",
         "predictions",
     }
     for asset, check in checks:

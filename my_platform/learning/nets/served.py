@@ -41,7 +41,8 @@ class ServedTabM(torch.nn.Module):
             inverse[column, 1 : lines + 1] = 1 / np.diff(values)
             inner[column, : max(0, lines - 1)] = values[1:-1]
             scores[1 : lines + 2, column] = found
-        with torch.no_grad():
+        # On one thread, so that the table is the same everywhere.
+        with Compute().seeded(), torch.no_grad():
             width = features * net.architecture.embedding
             knots = module.embedded(torch.from_numpy(scores))[:, :width].view(most + 1, features, -1)
         buffers = {
