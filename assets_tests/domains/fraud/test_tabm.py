@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -9,9 +10,13 @@ from assets_tests.homes import day, folder_in_memory, land, small
 from my_platform.domains.fraud import assets, contenders, parameters
 from my_platform.domains.fraud.features import FEATURES
 from my_platform.domains.fraud.tabm import load_net
+from my_platform.learning.export.blend import blend_onnx
+from my_platform.operations.promotion import promote
 from my_platform.operations.session import Session, opened
+from my_platform.storage.lake import file_in
 
 NETS = ["fraud_tabm", "fraud_tabm_onnx", "tabm_predictions", "tabm_evaluation"]
+BLEND = ["fraud_blend", "blend_predictions", "blend_evaluation"]
 WEEK = day(14)
 TINY = {
     "architecture": {"members": 4, "embedding": 2, "width": 16, "blocks": 1, "dropout": 0.0},
@@ -32,7 +37,7 @@ def session() -> Iterator[Session]:
 
 def test_without_being_asked_for_there_is_none(session: Session) -> None:
     off = session.settings.model_copy(update={"nets": "off"})
-    assert not {asset.name for asset in assets(off)} & set(NETS)
+    assert not {asset.name for asset in assets(off)} & {*NETS, *BLEND}
     assert [contender.model for contender in contenders(off)] == ["fraud_lightgbm"]
 
 
@@ -43,6 +48,11 @@ def test_its_weeks_are_those_of_the_other_model_and_are_fresh(session: Session) 
         "fraud_tabm_onnx": list(versions["fraud_lightgbm"]),
         "tabm_predictions": list(versions["predictions"]),
         "tabm_evaluation": list(versions["evaluation"]),
+    }
+    assert {name: list(versions[name]) for name in BLEND} == {
+        "fraud_blend": list(versions["fraud_lightgbm"]),
+        "blend_predictions": list(versions["predictions"]),
+        "blend_evaluation": list(versions["evaluation"]),
     }
     assert session.refresh().as_json()["runs"] == 0
 
@@ -69,10 +79,42 @@ def test_another_recipe_makes_the_net_and_what_reads_it_stale_and_nothing_else(s
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(parameters.TABM_RECIPES, "budget", {**TINY, "seed": 2})
         with opened(session.settings) as other:
-            assert set(other.refresh().as_json()["computed"]) == set(NETS)
-    assert set(session.refresh().as_json()["reused"]) == set(NETS)
+            assert set(other.refresh().as_json()["computed"]) == {*NETS, *BLEND}
+    assert set(session.refresh().as_json()["reused"]) == {*NETS, *BLEND}
 
 
 def _read(session: Session, asset: str) -> pl.DataFrame:
     version = session.versions()[asset][WEEK]
     return session.workspace.lake.read(asset, WEEK, version)
+
+
+def test_the_blend_has_the_mean_of_both_log_odds(session: Session) -> None:
+    trees, net, blend = (
+        _read(session, name)["score"].to_numpy()
+        for name in ("predictions", "tabm_predictions", "blend_predictions")
+    )
+
+    odds = [
+        np.log(np.clip(scores, 1e-12, 1 - 1e-12) / (1 - np.clip(scores, 1e-12, 1 - 1e-12)))
+        for scores in (trees, net)
+    ]
+
+    assert np.abs(blend - 1 / (1 + np.exp(-np.mean(odds, axis=0)))).max() < 1e-6
+
+
+def test_the_blend_is_one_file_whose_bytes_are_the_same_again(session: Session) -> None:
+    exports = [
+        file_in(_read(session, name), "model.onnx") for name in ("fraud_lightgbm_onnx", "fraud_tabm_onnx")
+    ]
+
+    assert blend_onnx(exports) == file_in(_read(session, "fraud_blend"), "model.onnx")
+
+
+def test_the_blend_can_be_promoted_and_its_bundle_serves(session: Session) -> None:
+    models = session.models
+
+    done = promote(models, models.named("fraud_blend"), who="ada", why="a test", forced=True)
+
+    assert done.judged is not None
+    assert not done.judged.verdict.case.failed_checks
+    assert "model.onnx" in done.judged.files

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from my_platform.domains.fraud import contracts, parameters
+from my_platform.domains.fraud.blend import blend_assets, load_blend
 from my_platform.domains.fraud.evaluation import SLICES
 from my_platform.domains.fraud.exports import export_asset, fraud_lightgbm_onnx, fraud_tabm_onnx
 from my_platform.domains.fraud.features import FEATURES, customer_spending, terminal_risk, usual_spending
@@ -124,7 +125,7 @@ def assets(settings: Settings) -> list[Asset]:
 
 
 def _nets(settings: Settings, registry: Registry) -> list[Asset]:
-    """The net beside LightGBM, where the settings ask for it."""
+    """The net beside LightGBM, and the blend of both, where the settings ask for them."""
     if settings.nets == "off":
         return []
     nets = tabm_assets(
@@ -137,15 +138,19 @@ def _nets(settings: Settings, registry: Registry) -> list[Asset]:
         publish_report=report_publisher(settings.reports, registry),
     )
     exported = export_asset(fraud_tabm_onnx, "fraud_tabm", kinds=("torch",))
+    blend = blend_assets(
+        publish_model=model_publisher(registry),
+        publish_report=report_publisher(settings.reports, registry),
+    )
     if settings.variants == "off":
-        return [*nets, exported]
+        return [*nets, exported, *blend]
     tuned = tuned_asset(
         nets[0],
         tuning=parameters.TABM_TUNING,
         device=device_kind(settings.device),
         checkpoints=settings.checkpoints,
     )
-    return [*nets, exported, tuned]
+    return [*nets, exported, *blend, tuned]
 
 
 def _variants(settings: Settings) -> list[Asset]:
@@ -200,6 +205,16 @@ def contenders(settings: Settings) -> list[Contender]:
                 load=load_net,
                 budget=parameters.TABM_BUDGET,
                 export=fraud_tabm_onnx.__name__,
+                **shared,
+            )
+        )
+        found.append(
+            Contender(
+                model="fraud_blend",
+                predictions="blend_predictions",
+                evaluation="blend_evaluation",
+                load=load_blend,
+                budget=parameters.TABM_BUDGET,
                 **shared,
             )
         )
