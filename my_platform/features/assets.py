@@ -7,7 +7,8 @@ import polars as pl
 
 from my_platform.errors import PlatformError
 from my_platform.features import offline
-from my_platform.features.declaration import Aggregate, FeatureSet
+from my_platform.features.declaration import Aggregate, FeatureError, FeatureSet, UnsteadyFeature
+from my_platform.features.online import compile_online
 from my_platform.incremental.declare import (
     EXPECTED,
     Asset,
@@ -39,6 +40,11 @@ def feature_asset(feature_set: FeatureSet, *, rows: Asset, events: Asset, **cata
         reads["events_of_the_day"] = Read(events.name, gaps="wait", at_least=0)
 
     def compute(batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
+        try:
+            refuse_unsteady(feature_set, rows, events)
+        except UnsteadyFeature as error:
+            yield from ((key, error) for key in batch.keys)
+            return
         for start in range(0, len(batch.keys), _CHUNK_DAYS):
             keys = batch.keys[start : start + _CHUNK_DAYS]
             try:
@@ -70,6 +76,18 @@ def feature_asset(feature_set: FeatureSet, *, rows: Asset, events: Asset, **cata
             **catalogue,
         },
     )
+
+
+def refuse_unsteady(feature_set: FeatureSet, rows: Asset, events: Asset) -> None:
+    """Raise UnsteadyFeature where a row's value may depend on the rows that are computed with it."""
+    of_rows, of_events = ({name: c.type for name, c in asset.columns.items()} for asset in (rows, events))
+    try:
+        compile_online(feature_set, of_rows, None if feature_set.own_events else of_events)
+    except UnsteadyFeature:
+        raise
+    except FeatureError:
+        # Without an online form it is for bulk only.
+        return
 
 
 def compute_days(feature_set: FeatureSet, batch: Batch, keys: list[str]) -> dict[str, pl.DataFrame]:

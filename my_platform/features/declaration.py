@@ -28,6 +28,10 @@ class FeatureError(Refused):
     """A declaration, or a table given to it, that cannot be computed; the message says what to change."""
 
 
+class UnsteadyFeature(FeatureError):
+    """An expression whose value for a row may depend on the rows beside it, in the last bit."""
+
+
 @dataclass(frozen=True)
 class Condition:
     """`column operator value`, for example `Condition("IS_FRAUD", "==", True)`.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from my_platform.features import kernels
-from my_platform.features.declaration import FeatureError
+from my_platform.features.declaration import FeatureError, UnsteadyFeature
 from my_platform.features.timeline import UNITS_PER_SECOND
 
 BITS: dict[type[pl.DataType], int] = {pl.Int8: 8, pl.Int16: 16, pl.Int32: 32, pl.Int64: 64}
@@ -143,9 +143,10 @@ class RowCode:
             and operator != "Multiply"
             and (other.uniform or (one.uniform and operator != "TrueDivide"))
         ):
-            raise self.refused(
-                f"{operator} of a choice that has a constant branch",
-                "choose between the results: when(...).then(a / b).otherwise(a / 2.5)",
+            # Where every row takes that branch polars 2.1 holds one value for all, and multiplies by its reciprocal.
+            raise UnsteadyFeature(
+                f"{self.where}: {operator} of a choice that has a constant branch depends on the rows beside a row; "
+                "choose between the results: when(...).then(a / b).otherwise(a / 2.5)"
             )
         if (
             dtype == pl.Float64
