@@ -250,7 +250,17 @@ def costs(
         typer.echo("nothing was computed")
         return
     rows = [[str(row[by]), *_spent(row)] for row in found["costs"]]
-    header = [by, "partitions", "again", "CPU s", "wall s", "peak memory MB", "MB read", "MB written"]
+    header = [
+        by,
+        "partitions",
+        "again",
+        "CPU s",
+        "GPU s",
+        "wall s",
+        "peak memory MB",
+        "MB read",
+        "MB written",
+    ]
     show_table(header, [*rows, ["in all", *_spent(found["total"])]])
 
 
@@ -259,6 +269,7 @@ def _spent(row: dict[str, Any]) -> list[str]:
         f"{row['partitions']:,}",
         f"{row['recomputed'] or ''}",
         f"{row['cpu_seconds']:,.2f}",
+        f"{row['gpu_seconds']:,.2f}" if row["gpu_seconds"] else "",
         f"{row['wall_seconds']:,.2f}",
         *(f"{row[name] / 1e6:,.1f}" for name in ("peak_memory_bytes", "bytes_read", "bytes_written")),
     ]

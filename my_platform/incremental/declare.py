@@ -214,6 +214,7 @@ class Asset:
         table_for_analysts: its name in the database that analysts open; none where it is not for them.
         pool: a Dagster pool, which admits one run at a time to what must not be shared, such as a device.
         due_h: hours after the end of a day (UTC) by which it should have landed; None where none is late.
+        gpus: CUDA devices that its function holds while it runs.
     """
 
     name: str
@@ -237,6 +238,7 @@ class Asset:
     table_for_analysts: str = ""
     pool: str | None = None
     due_h: int | None = None
+    gpus: int = 0
 
     def __post_init__(self) -> None:
         keep_sources()

@@ -277,7 +277,7 @@ class AssetRun:
         record: dict[str, Any] = {
             "inputs": inputs,
             "run_id": self.execution.request.run_id,
-            **spent.as_record(),
+            **spent.as_record(self.asset.gpus),
         }
         if made.checks:
             record["checks"] = [result.as_json() for result in made.checks]

@@ -23,6 +23,7 @@ class Sum:
     partitions: int = 0
     recomputed: int = 0
     cpu_s: float = 0.0
+    gpu_s: float = 0.0
     wall_s: float = 0.0
     peak_bytes: int = 0
     read_bytes: int = 0
@@ -34,6 +35,7 @@ class Sum:
         self.partitions += 1
         self.recomputed += again
         self.cpu_s += cost.cpu_s
+        self.gpu_s += cost.gpu_s
         self.wall_s += cost.wall_s
         self.peak_bytes = max(self.peak_bytes, cost.peak_bytes)
         self.read_bytes += cost.read_bytes
@@ -47,6 +49,7 @@ class Sum:
             "partitions": self.partitions,
             "recomputed": self.recomputed,
             "cpu_seconds": round(self.cpu_s, 3),
+            "gpu_seconds": round(self.gpu_s, 3),
             "wall_seconds": round(self.wall_s, 3),
             "peak_memory_bytes": self.peak_bytes,
             "bytes_read": self.read_bytes,

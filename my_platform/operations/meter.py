@@ -25,9 +25,10 @@ class Spent:
         n = max(partitions, 1)
         return Spent(self.at_s, self.wall_s / n, self.cpu_s / n, self.peak_bytes, self.read_bytes // n)
 
-    def as_record(self) -> dict[str, Any]:
-        """What is stored beside a value; the lake adds the seconds by the clock."""
+    def as_record(self, gpus: int) -> dict[str, Any]:
+        """What is stored beside a value that held so many devices; the lake adds the seconds by the clock."""
         return {
+            **({"gpu_seconds": round(self.wall_s * gpus, 6)} if gpus else {}),
             "at": round(self.at_s, 3),
             "cpu_seconds": round(self.cpu_s, 6),
             "peak_memory_bytes": self.peak_bytes,

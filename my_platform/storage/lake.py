@@ -344,6 +344,7 @@ def _cost(record: Mapping[str, Any], written_bytes: int) -> Cost:
         record.get("peak_memory_bytes", 0),
         record.get("bytes_read", 0),
         written_bytes,
+        record.get("gpu_seconds", 0.0),
     )
 
 

@@ -34,6 +34,7 @@ create table if not exists costs (
     asset text not null, partition text not null, fingerprint text not null, run_id text not null,
     at_s real not null, wall_s real not null, cpu_s real not null,
     peak_bytes integer not null, read_bytes integer not null, written_bytes integer not null,
+    gpu_s real not null default 0,
     primary key (asset, partition, fingerprint, run_id)
 ) without rowid;
 create table if not exists about (lake text not null);
@@ -67,6 +68,7 @@ class Cost:
         wall_s, cpu_s: seconds by the clock, and of all processors, of the function that computed it.
         peak_bytes: the most memory that the process had held until then.
         read_bytes, written_bytes: bytes of stored inputs and landed files, and of the stored value.
+        gpu_s: seconds for which it held CUDA devices, times their number.
     """
 
     asset: str
@@ -79,6 +81,7 @@ class Cost:
     peak_bytes: int
     read_bytes: int
     written_bytes: int
+    gpu_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,11 @@ class TraceIndex:
         with self._connection() as connection:
             connection.execute("pragma journal_mode=wal")
             connection.executescript(_TABLES)
+            columns = {row[1] for row in connection.execute("pragma table_info(costs)")}
+            if "gpu_s" not in columns:
+                # An index from before devices were told.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    connection.execute("alter table costs add column gpu_s real not null default 0")
             known = connection.execute("select lake from about").fetchone()
             if known != (self.lake,):
                 connection.execute("delete from about")
@@ -156,7 +164,8 @@ class TraceIndex:
         with self._connection() as connection:
             connection.executemany("insert or replace into traces values (?,?,?,?,?,?,?,?)", rows)
             connection.executemany(
-                "insert or replace into costs values (?,?,?,?,?,?,?,?,?,?)", [astuple(cost) for cost in costs]
+                "insert or replace into costs values (?,?,?,?,?,?,?,?,?,?,?)",
+                [astuple(cost) for cost in costs],
             )
 
     def costs(self) -> Iterator[Cost]:

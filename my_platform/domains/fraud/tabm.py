@@ -100,6 +100,7 @@ def tabm_assets(
         parameters={"recipe": dict(recipe), "window_days": window_days},
         runtime={"device": device, "devices": devices, "checkpoints": checkpoints},
         pool=GPU_POOL if device == "cuda" else None,
+        gpus=devices if device == "cuda" else 0,
         group="models",
         kinds=("torch", "mlflow"),
         columns=FILES,

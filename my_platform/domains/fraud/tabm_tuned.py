@@ -96,6 +96,7 @@ def tuned_asset(fresh: Asset, *, tuning: Mapping[str, Any], device: Device, chec
         parameters={**fresh.parameters, "tuning": dict(tuning)},
         runtime={"device": device, "checkpoints": checkpoints},
         pool=fresh.pool,
+        gpus=fresh.gpus,
         group="models",
         kinds=("torch",),
         columns=fresh.columns,
