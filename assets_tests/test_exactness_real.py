@@ -344,10 +344,11 @@ def test_the_default_model_is_as_good_as_claimed_and_not_better_than_it_can_be(p
         done = opened.refresh(select=select, first=week, through=week).as_json()
         metrics = opened.evaluation(BENCHMARK_WEEK)["metrics"]
     assert done["computed"] == {asset: [BENCHMARK_WEEK] for asset in sorted(weekly[2:])}
-    # More than .80 is out of reach for whoever sees the past only: it would mean a leak.
-    assert 0.72 <= metrics["average_precision"] <= 0.80
-    assert metrics["auc_roc"] >= 0.880
-    assert metrics["card_precision_at_100"] >= 0.295
+    # The lower bounds are a little below docs/results.md, the upper ones .01 and .015 above what one could know who
+    # knows the generator and the past (docs/benchmarks.md, "What can be told at all"): beyond would be a leak.
+    assert 0.755 <= metrics["average_precision"] <= 0.789
+    assert metrics["auc_roc"] >= 0.883
+    assert 0.298 <= metrics["card_precision_at_100"] <= 0.318
 
     back = place.refresh()
     assert back["computed"] == {}
