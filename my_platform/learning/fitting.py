@@ -161,14 +161,14 @@ def _fit(
 
 
 def _matrix(features: pl.DataFrame) -> NDArray[np.float32] | NDArray[np.float64]:
-    """The features as one contiguous array: float32 where all columns are, else float64."""
+    """The features as one array, column by column as LightGBM takes it: float32 where all columns are, else float64."""
     other = [name for name, kind in features.schema.items() if not (kind.is_numeric() or kind == pl.Boolean)]
     if other or not features.columns:
         found = {name: str(features.schema[name]) for name in other} or "no column"
         raise Refused(f"expected numeric features, found {found}; encode or leave them out")
     single = all(kind == pl.Float32 for kind in features.schema.values())
     columns = features.select(pl.all().cast(pl.Float32 if single else pl.Float64))
-    return np.ascontiguousarray(columns.to_numpy())
+    return columns.to_numpy()
 
 
 def _checked_labels(labels: ArrayLike, rows: int) -> NDArray[np.float32]:
