@@ -5,7 +5,7 @@ used ones let go first. One process writes a store, so that what it holds in mem
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple
@@ -80,11 +80,14 @@ class OnlineState:
         self._let_go()
         return answer
 
-    def score(self, rows: Sequence[Row]) -> list[Answer]:
+    def score(
+        self, rows: Sequence[Row], *, first: Callable[[Sequence[Answer]], None] | None = None
+    ) -> list[Answer]:
         """The features of rows that arrive now, each with those before it; they are events from then on.
 
         When it returns all of them are stored, with their features, or none is. A row that came before keeps the
-        features that are remembered of it.
+        features that are remembered of it. `first` is called with the answers before they are stored: where it
+        raises, nothing happened; what it wrote itself can be scored again after a crash.
         """
         answers, remembered = [], []
         added: list[EntityEvent] = []
@@ -98,13 +101,17 @@ class OnlineState:
                         "degraded": answers[-1].degraded,
                     }
                     remembered.append(Remembered(row[self._key], row[self._time] // self._ticks, content))
+            if first is not None:
+                first(answers)
             self._store.append(added, remembered)
         return answers
 
-    def observe(self, table: str, records: Iterable[Row]) -> int:
+    def observe(
+        self, table: str, records: Iterable[Row], *, first: Callable[[], None] | None = None
+    ) -> int:
         """Take events of a table of labels in; how many were new to the state. Rows are taken in by `score`.
 
-        Raises FeatureError where an event contradicts one that is known; then none of them is taken in.
+        `first` is called before they are stored, where any is new. Raises FeatureError where an event contradicts one that is known; then none of them is taken in.
         """
         with self._all_or_nothing() as touched:
             added: list[EntityEvent] = []
@@ -112,13 +119,17 @@ class OnlineState:
                 for form in self._forms:
                     if form.feature_set.events == table:
                         self._take_in(form, record, added, touched)
+            if first is not None and added:
+                first()
             self._store.append(added)
         return len(added)
 
-    def label(self, table: str, key: Key, columns: Row) -> bool:
+    def label(
+        self, table: str, key: Key, columns: Row, *, first: Callable[[], None] | None = None
+    ) -> bool:
         """Take in the event that a remembered row and a label's own columns make; whether it was new.
 
-        Raises UnknownRow where the row is not remembered.
+        `first` is called before it is stored, where it is new. Raises UnknownRow where the row is not remembered.
         """
         known = self.remembered(key)
         if known is None:
@@ -136,7 +147,7 @@ class OnlineState:
                 f"label with its partition"
             )
         features = {name: told[name] for name in self._told_by}
-        return self.observe(table, [{**known["row"], **features, **columns}]) > 0
+        return self.observe(table, [{**known["row"], **features, **columns}], first=first) > 0
 
     def remembered(self, key: Key) -> Mapping[str, Any] | None:
         """The `row` known under an id, as it landed if it did; `features` and `degraded` as it was scored here."""
