@@ -16,6 +16,7 @@ import typer
 from my_platform.console import Json, complain, print_json, settings_of_call, show_table
 from my_platform.errors import PlatformError
 from my_platform.model_commands import add_model_commands
+from my_platform.serving_commands import serve
 from my_platform.tuning_commands import tune
 
 app = typer.Typer(
@@ -443,6 +444,7 @@ def demo(
 
 add_model_commands(app)
 app.command()(tune)
+app.command()(serve)
 
 
 @app.command()

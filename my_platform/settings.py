@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from my_platform.errors import PlatformError
@@ -83,6 +83,32 @@ class Settings(BaseSettings):
         default=15, ge=1, le=86_400, description="seconds between two looks at landing by the Dagster daemon"
     )
     port: int = Field(default=3000, ge=1, le=65535, description="TCP port of `my-platform ui` on loopback")
+    serve_host: str = Field(
+        default="127.0.0.1", description="address that `my-platform serve` listens at; another than loopback needs tokens"
+    )
+    serve_port: int = Field(default=8000, ge=0, le=65535, description="its TCP port; 0 takes a free one")
+    serve_tokens: Path | None = Field(default=None, description="the JSON file of its tokens and their scopes")
+    serve_token: SecretStr | None = Field(default=None, description="one token for all scopes")
+    serve_rate: float = Field(
+        default=5_000, gt=0, description="rows a second that one token may have scored, as many at once"
+    )
+    serve_most_rows: int = Field(default=500, ge=1, le=100_000, description="rows of one batch")
+    serve_most_bytes: int = Field(default=1 << 20, ge=1_000, description="bytes of the body of a request")
+    serve_body_s: float = Field(default=10, gt=0, description="seconds in which a body has to come")
+    serve_durability: Literal["process", "power"] = Field(
+        default="process",
+        description="what an acknowledged answer survives: the end of the process, or a loss of power",
+    )
+    serve_redis_url: str | None = Field(
+        default=None, description="redis://… that holds the online state; default: a file in the home"
+    )
+    serve_shadow: str = Field(
+        default="off",
+        description="a bundle that is scored beside the champion and logged: `off`, `previous`, or its digest",
+    )
+    serve_reconcile_s: float = Field(
+        default=60, gt=0, description="seconds between two looks for partitions that changed"
+    )
 
     @field_validator("home", mode="after")
     @classmethod
@@ -134,8 +160,12 @@ class Settings(BaseSettings):
         return self.home / "studies"
 
     @property
+    def serving(self) -> Path:
+        return self.home / "serving"
+
+    @property
     def service_health(self) -> Path:
-        return self.home / "serving" / "health.json"
+        return self.serving / "health.json"
 
     @property
     def registry(self) -> Path:

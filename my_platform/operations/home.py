@@ -18,6 +18,7 @@ from my_platform.operations.assets import Place
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.specs import Span
+from my_platform.serving.declaration import Service
 from my_platform.settings import CHECKOUT, Settings
 from my_platform.storage.calendar import read_calendar
 from my_platform.storage.lake import Lake
@@ -86,6 +87,15 @@ def load_project(settings: Settings) -> Project:
         found.extend(module.assets(settings))
         contenders.extend(module.contenders(settings) if hasattr(module, "contenders") else ())
     return Project.of(found, contenders)
+
+
+def load_services(settings: Settings) -> list[Service]:
+    """What the domains declare to be served."""
+    found: list[Service] = []
+    for name in settings.domains:
+        module = _domain(name)
+        found.extend(module.services(settings) if hasattr(module, "services") else ())
+    return found
 
 
 def prepare_domains(settings: Settings) -> None:

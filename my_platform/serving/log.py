@@ -3,6 +3,7 @@
 One process writes it, anyone reads it. A group of requests is one transaction, and a reply follows it.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,12 @@ class Prediction(NamedTuple):
     latency_us: int
     shadow_bundle: str | None
     shadow_probability: float | None
+
+    @property
+    def features_list(self) -> list[float | None]:
+        """The features in the order of the bundle, None where missing."""
+        found: list[float | None] = json.loads(self.features)
+        return found
 
 
 class Feedback(NamedTuple):

@@ -82,6 +82,7 @@ class RequestModels:
 
     def __init__(self, service: Service, most_rows: int) -> None:
         self._key, self._time = service.key, service.time
+        self._integer_key = service.contract.schema[service.key].is_integer()
         self._rows = _Columns(service.contract)
         self._labels = _Columns(service.labels.contract)
         row = _model("Row", service.contract, service.example)
@@ -133,6 +134,10 @@ class RequestModels:
             if not 0 <= values[name] // ticks <= now_s + MOST_AHEAD_S:
                 raise Invalid([Problem(name, "expected a time from 1970 to a day ahead of now")])
         return Label(key, values, sent)
+
+    def key_of(self, text: str) -> int | str:
+        """The id of a row from its text."""
+        return int(text) if self._integer_key else text
 
     def row_of(self, sent: str) -> dict[str, Any]:
         """The columns of a row as the online features take them, from the JSON that the log has of it."""

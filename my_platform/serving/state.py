@@ -74,6 +74,11 @@ class OnlineState:
         """All features in the order of the answers' values, with their types."""
         return {name: dtype for form in self._forms for name, dtype in form.types.items()}
 
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The names of the feature sets."""
+        return tuple(form.feature_set.name for form in self._forms)
+
     def answer(self, row: Row) -> Answer:
         """The features of a row; nothing is changed by asking."""
         answer = self._answer(row)

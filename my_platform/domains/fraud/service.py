@@ -46,7 +46,7 @@ def services(settings: Settings) -> list[Service]:
 
 def _forms() -> tuple[OnlineFeatures, ...]:
     transaction = dict(contracts.TRANSACTIONS.schema)
-    labelled = {name: column.dtype for name, column in labelled_transactions.columns.items()}
+    labelled = {name: column.type for name, column in labelled_transactions.columns.items()}
     spending = compile_online(customer_spending, transaction)
     return (
         spending,

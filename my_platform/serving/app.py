@@ -1,0 +1,208 @@
+"""The scoring service as one application: it watches for a new champion, and says how it does."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+
+from my_platform.serving.champion import Champion
+from my_platform.serving.declaration import Service
+from my_platform.serving.endpoint import Bounds, Endpoint
+from my_platform.serving.interface import describe
+from my_platform.serving.log import PredictionLog
+from my_platform.serving.model import features_by_name
+from my_platform.serving.replies import Answers, Failure, Reply, told_of
+from my_platform.serving.requests import RequestModels
+from my_platform.serving.scorer import Scorer
+from my_platform.serving.state import OnlineState
+from my_platform.serving.telemetry import Telemetry, write_health
+from my_platform.serving.tokens import Tokens
+
+_STORED_ROWS = 32
+
+logger = logging.getLogger("my_platform.serving")
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """Seconds between two looks at the ledger, at the partitions, and two words about the health."""
+
+    ledger_s: float = 1.0
+    partitions_s: float = 60.0
+    health_s: float = 10.0
+
+
+class ScoringService:
+    """All parts of a service on one home.
+
+    Args:
+        state: bootstrapped; the log's tail is taken in here.
+        whole: whether that state is new, so that it has nothing of the log yet.
+        reconcile: reads partitions that changed, in another thread, and returns what takes them in.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        state: OnlineState,
+        log: PredictionLog,
+        champion: Champion,
+        tokens: Tokens,
+        bounds: Bounds,
+        *,
+        most_rows: int,
+        whole: bool,
+        health: Path | None = None,
+        reconcile: Callable[[], Callable[[], int] | None] | None = None,
+        rhythm: Rhythm | None = None,
+    ) -> None:
+        self._service, self._champion, self._log = service, champion, log
+        self._health, self._reconcile, self._rhythm = health, reconcile, rhythm or Rhythm()
+        self._sets = state.sets
+        self.models = RequestModels(service, most_rows)
+        self.scorer = Scorer(service, self.models, state, log)
+        self.caught_up = self.scorer.catch_up(whole=whole)
+        self.telemetry = Telemetry()
+        self._tasks: set[asyncio.Task[None]] = set()
+        answers = Answers(service.key, champion.registry / "bundles", self._sets)
+        self.rest = self._rest()
+        self.endpoint = Endpoint(
+            service, self.models, self.scorer, answers, tokens, bounds, self.telemetry, self.rest
+        )
+
+    def watch_champion(self) -> None:
+        """Take up what the ledger names now."""
+        if self._champion.moved():
+            self._take_up(self._champion.look(self.scorer.model, self._stored()))
+
+    def told(self) -> dict[str, Any]:
+        """What `GET /v1/model` answers."""
+        model, shadow, refusal = self.scorer.model, self.scorer.shadow, self._champion.refusal
+        return {
+            "use": self._service.use,
+            "serving": None
+            if model is None
+            else {
+                **told_of(model.about, model.digest, self._sets),
+                "threshold": model.threshold,
+                "features": list(model.features),
+            },
+            "shadow": shadow.digest if shadow else None,
+            "refused": None if refusal is None else refusal._asdict(),
+        }
+
+    def _take_up(self, found: Any) -> None:
+        if self._champion.take_up(self.scorer, found) and self.scorer.model is not None:
+            model = self.scorer.model
+            self.telemetry.serves(model.digest, model.about["model"], model.about["week"])
+            logger.info("serving %s %s, bundle %s", model.about["model"], model.about["week"], model.digest[:12])
+        if found.refusal is not None:
+            self.telemetry.refuses()
+            logger.error("a bundle is refused, and what serves goes on: %s", found.refusal.why)
+
+    def _stored(self) -> list[Mapping[str, float | None]]:
+        """Features by name of the rows that were scored last, as far as they are of the present bundle."""
+        model, found = self.scorer.model, []
+        for prediction in self._log.latest_predictions():
+            if model is None or prediction.bundle != model.digest or len(found) == _STORED_ROWS:
+                break
+            found.append(features_by_name(model.about, prediction.features))
+        return found
+
+    async def _follow_ledger(self) -> None:
+        if self._champion.moved():
+            serving, stored = self.scorer.model, self._stored()
+            self._take_up(await asyncio.to_thread(self._champion.look, serving, stored))
+
+    async def _follow_partitions(self) -> None:
+        if self._reconcile is not None:
+            take_in = await asyncio.to_thread(self._reconcile)
+            if take_in is not None:
+                logger.info("took %s events of changed partitions in", f"{take_in():,}")
+
+    async def _tell_health(self) -> None:
+        health = self.telemetry.health
+        if self._health is not None and health is not None:
+            await asyncio.to_thread(write_health, self._health, health)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        self.watch_champion()
+        for action, every_s in (
+            (self._follow_ledger, self._rhythm.ledger_s),
+            (self._follow_partitions, self._rhythm.partitions_s),
+            (self._tell_health, self._rhythm.health_s),
+        ):
+            task = asyncio.create_task(_again_and_again(action, every_s))
+            self._tasks.add(task)
+        yield
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tell_health()
+
+    def _rest(self) -> FastAPI:
+        app = FastAPI(
+            title="my_platform scoring service", version="1", docs_url=None, redoc_url=None, lifespan=self._lifespan
+        )
+
+        @app.get("/v1/model")
+        async def model() -> Response:
+            """Which model serves, its features and threshold, and why a newer champion does not."""
+            return _json(self.told())
+
+        @app.get("/healthz")
+        async def alive() -> Response:
+            """Whether the process answers."""
+            return _json({"alive": True})
+
+        @app.get("/readyz")
+        async def ready() -> Response:
+            """Whether a model serves: 503 where none does."""
+            if self.scorer.model is None:
+                refusal = self._champion.refusal
+                why = refusal.why if refusal else f"no champion of {self._service.use} serves yet; promote a model"
+                return _sent(Failure(503, "not_ready", why, wait_s=1).reply())
+            return _json({"ready": True})
+
+        @app.get("/metrics")
+        async def metrics() -> Response:
+            """All metrics in Prometheus' text format."""
+            return Response(self.telemetry.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+        @app.exception_handler(HTTPException)
+        async def refused(_: Request, error: Exception) -> Response:
+            assert isinstance(error, HTTPException)
+            sent = _sent(Failure(error.status_code, "http", str(error.detail)).reply())
+            sent.headers.update(error.headers or {})
+            return sent
+
+        describe(app, self._service, self.models)
+        return app
+
+
+async def _again_and_again(action: Callable[[], Awaitable[None]], every_s: float) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await action()
+        except Exception:
+            logger.exception("%s failed; it is tried again in %s s", action.__name__.strip("_"), every_s)
+
+
+def _json(value: Any) -> Response:
+    return Response(to_json(value), media_type="application/json")
+
+
+def _sent(reply: Reply) -> Response:
+    sent = Response(reply.body, reply.status, media_type="application/json")
+    for name, value in reply.headers:
+        sent.headers[name.decode()] = value.decode()
+    return sent

@@ -1,0 +1,104 @@
+"""Which champion serves: the ledger is watched, and a new champion taken up once it has passed its self-test."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from my_platform.errors import PlatformError
+from my_platform.learning.ledger import PromotionLedger
+from my_platform.serving.model import ServedModel, load_model, self_test
+from my_platform.serving.scorer import Scorer
+
+
+class Refusal(NamedTuple):
+    """A champion that is not taken up: its bundle, and why."""
+
+    bundle: str
+    why: str
+
+
+class Found(NamedTuple):
+    """What a look at the ledger gave: models to take up, or why there is none."""
+
+    model: ServedModel | None
+    shadow: ServedModel | None
+    refusal: Refusal | None
+
+
+@dataclass
+class Champion:
+    """The champion of a use as the ledger of a home says it.
+
+    Args:
+        registry: the folder of the ledger and the bundles.
+        known: the features of the online state, in its order.
+        code_versions: of the running code by asset.
+        shadow: `off`, `previous` for the former champion, or the digest of a bundle.
+    """
+
+    registry: Path
+    use: str
+    known: Sequence[str]
+    code_versions: Mapping[str, str]
+    shadow: str = "off"
+    refusal: Refusal | None = None
+    _seen: tuple[int, int] | None = None
+
+    def moved(self) -> bool:
+        """Whether the ledger has changed since this was last asked."""
+        try:
+            found = self._ledger.path.stat()
+        except FileNotFoundError:
+            return False
+        seen, self._seen = self._seen, (found.st_mtime_ns, found.st_size)
+        return seen != self._seen
+
+    def look(self, serving: ServedModel | None, stored: Sequence[Mapping[str, float | None]]) -> Found:
+        """Load what the ledger names and test it; nothing of the service is touched, so another thread may do it.
+
+        Args:
+            stored: features by name of rows that were scored before.
+        """
+        standing = self._ledger.standing(self.use)
+        champion = standing.champion
+        if champion is None:
+            return Found(None, None, None)
+        model, refusal = serving, None
+        if serving is None or serving.digest != champion.bundle:
+            try:
+                model = self._tested(champion.bundle, stored)
+            except Exception as error:
+                # Whatever a bundle does to the libraries that read it, the one that serves goes on.
+                why = str(error) if isinstance(error, PlatformError) else f"{type(error).__name__}: {error}"
+                model, refusal = None, Refusal(champion.bundle, why)
+        digest = self.shadow
+        if digest == "previous":
+            digest = standing.previous.bundle if standing.previous else "off"
+        shadow = None
+        if digest not in ("off", model.digest if model else ""):
+            try:
+                shadow = self._tested(digest, stored)
+            except PlatformError as error:
+                refusal = refusal or Refusal(digest, f"in shadow: {error}")
+        return Found(model, shadow, refusal)
+
+    def take_up(self, scorer: Scorer, found: Found) -> bool:
+        """Let a scorer answer by what was found from its next group on; whether its champion is another one."""
+        self.refusal = found.refusal
+        before = scorer.model
+        if found.model is not None:
+            scorer.model = found.model
+        scorer.shadow = found.shadow
+        return scorer.model is not before
+
+    def _tested(self, digest: str, stored: Sequence[Mapping[str, float | None]]) -> ServedModel:
+        model = load_model(self.registry / "bundles", digest, self.known, self.code_versions)
+        self_test(model, stored)
+        return model
+
+    @property
+    def _ledger(self) -> PromotionLedger:
+        return PromotionLedger(self.registry / "promotions.jsonl")
+
+

@@ -1,0 +1,136 @@
+"""The command that serves."""
+
+import signal
+import sys
+from contextlib import suppress
+from typing import Annotated, Any
+
+import typer
+
+from my_platform.console import settings_of_call
+from my_platform.errors import PlatformError
+from my_platform.settings import Settings
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    use: Annotated[
+        str | None, typer.Argument(help="What the model is for; default: the only one that is declared.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Where to listen; default: MY_PLATFORM_SERVE_HOST.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Default: MY_PLATFORM_SERVE_PORT; 0 takes a free one.")
+    ] = None,
+) -> None:
+    """Score rows by HTTP with the champion, until it is interrupted or terminated."""
+    from my_platform.settings import load_settings
+
+    settings = settings_of_call()
+    chosen = {"serve_host": host, "serve_port": port}
+    settings = load_settings(**chosen) if any(each is not None for each in chosen.values()) else settings
+    # Also once uvicorn has ended by it, which raises it again.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with suppress(KeyboardInterrupt):
+        _serve(settings, use)
+
+
+def _serve(settings: Settings, use: str | None) -> None:
+    from my_platform.operations import session
+    from my_platform.operations.serving import Partitions, serving_state, service_of
+    from my_platform.serving.app import Rhythm, ScoringService
+    from my_platform.serving.champion import Champion
+    from my_platform.serving.endpoint import Bounds
+    from my_platform.serving.log import PredictionLog
+    from my_platform.serving.tokens import Tokens, read_tokens
+
+    token = settings.serve_token.get_secret_value() if settings.serve_token else None
+    tokens = read_tokens(settings.serve_tokens, token)
+    if settings.serve_host not in _LOOPBACK and not tokens:
+        raise PlatformError(
+            f"{settings.serve_host} can be reached from elsewhere, and anyone there could ask: name a file of tokens in "
+            "MY_PLATFORM_SERVE_TOKENS, or listen at 127.0.0.1"
+        )
+    with session.opened(settings) as opened:
+        service = service_of(settings, use)
+        forms = service.forms()
+        state, store = serving_state(settings, service, forms)
+        log = PredictionLog(settings.serving / service.use / "log.sqlite", durability=settings.serve_durability)
+        partitions = Partitions(forms, opened.workspace, opened.heads, state, store)
+        new = not any(store.versions(form.feature_set.name) for form in forms)
+        taken = partitions.take_in()
+        champion = Champion(
+            settings.registry,
+            service.use,
+            list(state.features),
+            opened.workspace.project.code_versions,
+            settings.serve_shadow,
+        )
+        scoring = ScoringService(
+            service,
+            state,
+            log,
+            champion,
+            Tokens(tokens, settings.serve_rate),
+            Bounds(settings.serve_most_bytes, settings.serve_body_s),
+            most_rows=settings.serve_most_rows,
+            whole=new,
+            health=settings.service_health,
+            reconcile=partitions.later,
+            rhythm=Rhythm(partitions_s=settings.serve_reconcile_s),
+        )
+        typer.echo(
+            f"online state: {taken:,} events of partitions, {scoring.caught_up:,} of the prediction log taken in",
+            err=True,
+        )
+        try:
+            _run(settings, scoring.endpoint)
+        finally:
+            log.close()
+            store.close()
+
+
+def _run(settings: Settings, application: Any) -> None:
+    """Serve until SIGINT or SIGTERM; requests that came are answered first."""
+    import gc
+    import logging
+    import socket
+
+    import uvicorn
+
+    from my_platform.serving.protocol import BoundedHttp
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    config = uvicorn.Config(
+        application,
+        http=BoundedHttp,
+        loop="uvloop",
+        ws="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=10,
+        backlog=1024,
+    )
+    try:
+        family = socket.AF_INET6 if ":" in settings.serve_host else socket.AF_INET
+        listening = socket.create_server(
+            (settings.serve_host, settings.serve_port), family=family, backlog=1024
+        )
+    except OSError as error:
+        raise PlatformError(
+            f"cannot listen at {settings.serve_host} port {settings.serve_port}: {error.strerror}; choose another with "
+            "--port or MY_PLATFORM_SERVE_PORT"
+        ) from error
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    host = f"[{settings.serve_host}]" if family is socket.AF_INET6 else settings.serve_host
+    typer.echo(f"listening at http://{host}:{listening.getsockname()[1]}")
+    # What was made until here lives until the end, and need not be looked through.
+    gc.collect()
+    gc.freeze()
+    with listening:
+        uvicorn.Server(config).run(sockets=[listening])
