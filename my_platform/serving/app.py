@@ -132,6 +132,9 @@ class ScoringService:
         if self._health is not None and health is not None:
             await asyncio.to_thread(write_health, self._health, health)
 
+    async def _settle_log(self) -> None:
+        await asyncio.to_thread(self._log.settle)
+
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         self.watch_champion()
@@ -139,6 +142,7 @@ class ScoringService:
             (self._follow_ledger, self._rhythm.ledger_s),
             (self._follow_partitions, self._rhythm.partitions_s),
             (self._tell_health, self._rhythm.health_s),
+            (self._settle_log, self._rhythm.health_s),
         ):
             task = asyncio.create_task(_again_and_again(action, every_s))
             self._tasks.add(task)

@@ -88,6 +88,8 @@ class PredictionLog:
         try:
             self._database.execute("pragma journal_mode = wal")
             self._database.execute(f"pragma synchronous = {'full' if durability == 'power' else 'normal'}")
+            # See `settle`.
+            self._database.execute("pragma wal_autocheckpoint = 0")
             with self._transaction():
                 self._prepare()
         except sqlite3.Error as error:
@@ -143,6 +145,14 @@ class PredictionLog:
         """All labels, the last written first."""
         rows = self._database.execute("select number, key, at_us, label from feedback order by number desc")
         return (Feedback(*row) for row in rows)
+
+    def settle(self) -> None:
+        """Put what was written in its place in the file, which waits for the disk: for another thread."""
+        other = sqlite3.connect(self.path, timeout=5.0, isolation_level=None)
+        try:
+            other.execute("pragma wal_checkpoint(passive)").fetchall()
+        finally:
+            other.close()
 
     def close(self) -> None:
         self._database.close()

@@ -88,6 +88,14 @@ class RedisStore:
         found = self._server.hget(self._name("rows"), encoded(key))
         return json.loads(found) if found is not None else None
 
+    def rows(self, keys: Sequence[Key]) -> Mapping[Key, Mapping[str, Any]]:
+        if not keys:
+            return {}
+        found = self._server.hmget(self._name("rows"), [encoded(key) for key in keys])
+        return {
+            key: json.loads(text) for key, text in zip(keys, found, strict=True) if text is not None
+        }
+
     def replace(self, partitions: Iterable[Partition], rows: Iterable[Remembered] = ()) -> None:
         with self._server.pipeline(transaction=True) as commands:
             contents: dict[str, dict[str, str]] = {}

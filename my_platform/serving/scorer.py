@@ -65,22 +65,19 @@ class Scorer:
         model = self.model
         if model is None:
             raise NotReady(f"no champion of {self.service.use} serves yet; promote a model")
-        known = self._log.find([row.text for waiting in group for row in waiting.rows])
+        rows = [row for waiting in group for row in waiting.rows]
+        known = self._log.find([row.text for row in rows])
+        landed = self._state.known_rows([row.key for row in rows if row.text not in known])
         fresh: list[tuple[Waiting, Row]] = []
         told: dict[str, str] = {key: found.row for key, found in known.items()}
         for waiting in group:
             own = dict(told)
             new = []
             for row in waiting.rows:
-                before = own.get(row.text)
-                if before is None and (landed := self._state.remembered(row.key)) is not None:
-                    before = row.sent if landed["row"] == row.values else "as it landed"
+                before = own.setdefault(row.text, row.sent)
+                if row.text not in told and before is row.sent:
                     new.append(row)
-                    own[row.text] = row.sent
-                elif before is None:
-                    new.append(row)
-                    own[row.text] = row.sent
-                if before is not None and before != row.sent:
+                if before != row.sent or landed.get(row.key, row.values) != row.values:
                     waiting.failed = Conflict(
                         f"{self.service.key} {row.text} came before with another body; send each row under its own id"
                     )

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,8 @@ _TAKE_IN = (
     "insert into events (feature_set, entity, second, key, content, partition) values (?, ?, ?, ?, ?, ?) "
     "on conflict do update set content = excluded.content, partition = excluded.partition"
 )
+# As many values may stand in one statement.
+_KEYS_AT_ONCE = 500
 _REMEMBER = "insert or ignore into rows (key, second, content) values (?, ?, ?)"
 _CORRECT = (
     "insert into rows (key, second, content) values (?, ?, ?) "
@@ -97,6 +99,15 @@ class SqliteStore:
         found = self._database.execute("select content from rows where key = ?", (key,)).fetchone()
         return json.loads(found[0]) if found else None
 
+    def rows(self, keys: Sequence[Key]) -> Mapping[Key, Mapping[str, Any]]:
+        found: dict[Key, Mapping[str, Any]] = {}
+        for first in range(0, len(keys), _KEYS_AT_ONCE):
+            part = keys[first : first + _KEYS_AT_ONCE]
+            marks = ", ".join("?" * len(part))
+            rows = self._database.execute(f"select key, content from rows where key in ({marks})", part)
+            found |= {key: json.loads(content) for key, content in rows}
+        return found
+
     def replace(self, partitions: Iterable[Partition], rows: Iterable[Remembered] = ()) -> None:
         with self._transaction():
             for partition in partitions:
@@ -140,6 +151,8 @@ class SqliteStore:
             "journal_mode = wal",
             f"synchronous = {synchronous}",
             "cache_size = -65536",
+            # What a transaction appended is put in its place later, for many of them at once: it waits for the disk.
+            "wal_autocheckpoint = 8192",
         ):
             self._database.execute(f"pragma {pragma}")
         with self._transaction():

@@ -54,6 +54,7 @@ class OnlineState:
         self._store = store
         self._most = most_entities
         self._held: OrderedDict[tuple[str, Key], EntityState] = OrderedDict()
+        self._forgotten: dict[str, int | None] = {}
         made = {form.feature_set.name: form for form in forms}
         tables = {form.feature_set.rows for form in forms} - set(made)
         if len(tables) != 1:
@@ -159,6 +160,13 @@ class OnlineState:
         scored, landed = self._store.row(key), self._store.row(_landed(self.table, key))
         return scored if landed is None else {**(scored or {}), "row": landed}
 
+    def known_rows(self, keys: Sequence[Key]) -> Mapping[Key, Row]:
+        """The columns of the rows that are remembered under these ids, as they landed if they did."""
+        names = {_landed(self.table, key): key for key in keys}
+        found = self._store.rows([*names, *keys])
+        scored = {key: found[key]["row"] for key in keys if key in found}
+        return scored | {names[key]: content for key, content in found.items() if key in names}  # type: ignore[index]
+
     def bootstrap(self, table: str, days: Iterable[ValidatedDay], *, complete_from: int | None = None) -> int:
         """Take in validated partitions that are new or have another data version; how many events those have.
 
@@ -171,7 +179,7 @@ class OnlineState:
         if complete_from is not None:
             self._store.forget({form.feature_set.name: complete_from for form in forms}, complete_from)
         # Chunks that were stored before one is refused stay: nothing in memory may be older than they.
-        self._held.clear()
+        self._let_all_go()
         taken = waiting = 0
         partitions: list[Partition] = []
         rows: list[Iterator[Remembered]] = []
@@ -193,7 +201,7 @@ class OnlineState:
         """Remove what no row from this second on asks for; an earlier row is degraded from then on."""
         begins = {form.feature_set.name: before - form.reach_s for form in self._forms}
         self._store.forget(begins, min(begins.values()))
-        self._held.clear()
+        self._let_all_go()
 
     def _answer(
         self, row: Row, added: list[EntityEvent] | None = None, touched: set[tuple[str, Key]] | None = None
@@ -242,12 +250,18 @@ class OnlineState:
         if entity is None:
             raise FeatureError(f"{form.feature_set.rows}, column {form.feature_set.entity}: it is null")
         state = form.state()
-        if (forgotten := self._store.forgotten(name)) is not None:
+        if name not in self._forgotten:
+            self._forgotten[name] = self._store.forgotten(name)
+        if (forgotten := self._forgotten[name]) is not None:
             state.forgotten(forgotten - 1)
         for event in self._store.events(name, entity):
             state.insert(event)
         self._held[name, entity] = state
         return state
+
+    def _let_all_go(self) -> None:
+        self._held.clear()
+        self._forgotten.clear()
 
     def _let_go(self) -> None:
         """Hold no more entities than are allowed; only between writes, when the store knows all that they do."""

@@ -4,7 +4,7 @@ Events by feature set and entity, rows remembered by their id, and which version
 in. Values travel as JSON, which keeps integers, floats, truth values and texts as they are.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pydantic_core import to_json
@@ -56,6 +56,9 @@ class StateStore(Protocol):
 
     def row(self, key: Key) -> Mapping[str, Any] | None:
         """What was remembered under an id."""
+
+    def rows(self, keys: Sequence[Key]) -> Mapping[Key, Mapping[str, Any]]:
+        """What was remembered under each of several ids; those that are not known are left out."""
 
     def replace(self, partitions: Iterable[Partition], rows: Iterable[Remembered] = ()) -> None:
         """Let these be the events of their partitions.
