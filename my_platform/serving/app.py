@@ -202,7 +202,7 @@ async def _again_and_again(action: Callable[[], Awaitable[None]], every_s: float
 
 
 def _json(value: Any) -> Response:
-    return Response(to_json(value), media_type="application/json")
+    return Response(to_json(value, inf_nan_mode="null"), media_type="application/json")
 
 
 def _sent(reply: Reply) -> Response:

@@ -41,7 +41,7 @@ class ServedModel:
     Attributes:
         digest: of its bundle.
         positions: where each of the model's features stands in the online state's answers.
-        threshold: probabilities from here on are flagged.
+        threshold: probabilities from here on are flagged; infinite where none is known.
         about: what the bundle says of it.
         trees: LightGBM's own model, which tells contributions; None for others.
     """
@@ -132,16 +132,16 @@ def load_model(
 
         trees = lightgbm.Booster(model_str=bundle.files[TREES].decode())
     at = {name: number for number, name in enumerate(known)}
-    model = ServedModel(
+    threshold = bundle.about["operating_threshold"]["score"]
+    return ServedModel(
         digest,
         features,
         tuple(at[name] for name in features),
-        float(bundle.about["operating_threshold"]["score"]),
+        math.inf if threshold is None else float(threshold),
         bundle.about,
         load_onnx(bundle.files[MODEL], features),
         trees,
     )
-    return model
 
 
 def self_test(model: ServedModel, stored: Sequence[Mapping[str, float | None]]) -> None:

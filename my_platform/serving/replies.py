@@ -79,7 +79,7 @@ class Answers:
         told = "" if reasons is None else f',"reasons":{_reasons(reasons)}'
         return (
             f'{{{self._key}:{key if isinstance(key, int) else json.dumps(key)},"probability":{found.probability!r},'
-            f'"flagged":{"true" if found.flagged else "false"},"threshold":{to_json(found.threshold).decode()},'
+            f'"flagged":{"true" if found.flagged else "false"},"threshold":{to_json(found.threshold, inf_nan_mode="null").decode()},'
             f'"degraded":{degraded},{self._model(found.bundle)}{told}}}'
         )
 
@@ -105,4 +105,4 @@ def told_of(about: Mapping[str, Any], digest: str, sets: Sequence[str]) -> dict[
 
 
 def _reasons(reasons: Sequence[Reason]) -> str:
-    return to_json([reason.__dict__ for reason in reasons]).decode()
+    return to_json([reason.__dict__ for reason in reasons], inf_nan_mode="null").decode()

@@ -1,0 +1,305 @@
+"""The scoring service as a real process on a small home: answers, swaps, crashes."""
+
+import json
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import lightgbm
+import pytest
+
+from assets_tests import homes
+from assets_tests.serving.service_home import (
+    FEEDBACK_TOKEN,
+    READ_TOKEN,
+    SCORE_TOKEN,
+    Running,
+    make,
+    promote_copy,
+    row,
+    serving,
+    until,
+)
+from my_platform.errors import PlatformError
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    with homes.folder_in_memory() as folder:
+        make(folder / "home")
+        yield folder / "home"
+
+
+@pytest.fixture(scope="module")
+def service(home: Path) -> Iterator[Running]:
+    with serving(home) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(service: Running) -> httpx.Client:
+    return service.client()
+
+
+def score(client: httpx.Client, sent: dict[str, Any], **more: Any) -> Any:
+    reply = client.post("/v1/score", json={"row": sent, **more})
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def bundle_of(client: httpx.Client) -> str:
+    found: str = client.get("/v1/model").json()["serving"]["model"]["bundle"]
+    return found
+
+
+def test_an_answer_says_probability_decision_model_and_versions(client: httpx.Client) -> None:
+    answer = score(client, row(1))
+
+    assert 0 <= answer["probability"] <= 1
+    assert answer["flagged"] == (answer["probability"] >= answer["threshold"] == 0.02)
+    assert (answer["TRANSACTION_ID"], answer["degraded"]) == (10_000_001, None)
+    assert answer["model"]["bundle"] == bundle_of(client)
+    assert set(answer["feature_versions"]) == {"customer_spending", "usual_spending", "terminal_risk"}
+    assert "reasons" not in answer
+
+
+def test_reasons_name_the_strongest_features_in_words(client: httpx.Client) -> None:
+    reasons = score(client, row(2), reasons=True)["reasons"]
+
+    assert len(reasons) == 5
+    sizes = [abs(reason["contribution"]) for reason in reasons]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all("speaks" in reason["words"] for reason in reasons)
+
+
+def test_rows_of_a_batch_are_answered_in_order_each_with_those_before_it(
+    client: httpx.Client, service: Running
+) -> None:
+    batch = [row(number, CUSTOMER_ID=59) for number in (30, 31, 32)]
+
+    answers = client.post("/v1/score", json={"rows": batch}).json()["answers"]
+
+    assert [answer["TRANSACTION_ID"] for answer in answers] == [10_000_030, 10_000_031, 10_000_032]
+    names = client.get("/v1/model").json()["serving"]["features"]
+    at = names.index("CUSTOMER_ID_NB_TX_1DAY_WINDOW")
+    logged = service.log(
+        "select features from predictions where key in ('10000030', '10000031', '10000032') order by key"
+    )
+    counts = [json.loads(features)[at] for (features,) in logged]
+    assert counts == [counts[0], counts[0] + 1, counts[0] + 2]
+
+
+def test_the_same_row_again_gets_the_same_answer_and_counts_once(
+    client: httpx.Client, service: Running
+) -> None:
+    first = score(client, row(40))
+
+    assert score(client, row(40)) == first
+    again = client.post("/v1/score", json={"rows": [row(40), row(40)]}).json()["answers"]
+    assert again == [first, first]
+    assert service.log("select count(*) from predictions where key = '10000040'") == [(1,)]
+
+
+def test_another_body_under_a_known_id_is_a_conflict(client: httpx.Client) -> None:
+    score(client, row(50))
+
+    for other in (row(50, TX_AMOUNT=7.0), row(50, CUSTOMER_ID=1)):
+        reply = client.post("/v1/score", json={"row": other})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (409, "conflict")
+    both = client.post("/v1/score", json={"rows": [row(51), row(51, TX_AMOUNT=7.0)]})
+    assert both.status_code == 409
+
+
+def test_a_row_that_landed_is_known_by_its_partition(client: httpx.Client) -> None:
+    reply = client.post("/v1/score", json={"row": row(52, TRANSACTION_ID=5)})
+
+    assert reply.status_code == 409
+
+
+def test_a_label_is_taken_in_once(client: httpx.Client, service: Running) -> None:
+    score(client, row(60))
+    label = {"TRANSACTION_ID": 10_000_060, "REPORTED_AT": f"{homes.day(31)}T00:00:00Z", "IS_FRAUD": True}
+
+    assert client.post("/v1/feedback", json=label).json() == {"new": True}
+    assert client.post("/v1/feedback", json=label).json() == {"new": False}
+    assert client.post("/v1/feedback", json={**label, "IS_FRAUD": False}).status_code == 409
+    assert client.post("/v1/feedback", json={**label, "TRANSACTION_ID": 1 << 60}).status_code == 404
+    assert service.log("select key, label from feedback where key = '10000060'") == [
+        ("10000060", f'{{"REPORTED_AT":"{homes.day(31)}T00:00:00","IS_FRAUD":true}}')
+    ]
+
+
+def test_a_token_does_what_its_scopes_say(service: Running) -> None:
+    till, desk, watch = (service.client(token) for token in (SCORE_TOKEN, FEEDBACK_TOKEN, READ_TOKEN))
+
+    assert score(till, row(70))["TRANSACTION_ID"] == 10_000_070
+    assert till.post("/v1/feedback", json={}).status_code == 403
+    assert till.get("/v1/model").status_code == 403
+    assert desk.post("/v1/score", json={}).status_code == 403
+    assert watch.get("/metrics").status_code == 200
+    with httpx.Client(base_url=service.url) as anyone:
+        assert anyone.get("/v1/model").status_code == 401
+        assert anyone.get("/readyz").json() == {"ready": True}
+
+
+def test_a_new_champion_is_taken_up_without_dropping_a_request(
+    client: httpx.Client, home: Path, service: Running
+) -> None:
+    before = bundle_of(client)
+    statuses: list[int] = []
+    bundles: set[str] = set()
+    ended = threading.Event()
+
+    def load(first: int) -> None:
+        with httpx.Client(base_url=service.url, headers=client.headers, timeout=30) as own:
+            number = first
+            while not ended.is_set():
+                reply = own.post("/v1/score", json={"row": row(number)})
+                statuses.append(reply.status_code)
+                bundles.add(reply.json()["model"]["bundle"])
+                number += 1
+
+    workers = [threading.Thread(target=load, args=(10_000 * (worker + 1),)) for worker in range(3)]
+    for worker in workers:
+        worker.start()
+    digest = promote_copy(home, threshold=0.03)
+    until(lambda: bundle_of(client) == digest)
+    until(lambda: digest in bundles)
+    ended.set()
+    for worker in workers:
+        worker.join()
+
+    assert set(statuses) == {200}
+    assert bundles == {before, digest}
+
+
+def test_a_champion_that_fails_its_self_test_is_refused_and_the_old_one_goes_on(
+    client: httpx.Client, home: Path
+) -> None:
+    before = bundle_of(client)
+    trees = (home / "registry" / "bundles" / before / "model.txt").read_text()
+    other = lightgbm.Booster(model_str=trees).model_to_string(num_iteration=3)
+
+    digest = promote_copy(home, threshold=0.04, files={"model.txt": other.encode()})
+
+    until(lambda: client.get("/v1/model").json()["refused"] is not None)
+    told = client.get("/v1/model").json()
+    assert (told["refused"]["bundle"], told["serving"]["model"]["bundle"]) == (digest, before)
+    assert score(client, row(80))["model"]["bundle"] == before
+    assert "my_platform_champion_refused 1.0" in client.get("/metrics").text
+    promote_copy(home, threshold=0.05)
+    until(lambda: client.get("/v1/model").json()["refused"] is None)
+
+
+def test_a_damaged_bundle_and_other_code_are_refused(client: httpx.Client, home: Path) -> None:
+    before = bundle_of(client)
+    code = {"customer_spending": "0123456789abcdef"}
+
+    digest = promote_copy(home, threshold=0.06, code=code)
+    until(lambda: (client.get("/v1/model").json()["refused"] or {}).get("bundle") == digest)
+    assert "customer_spending" in client.get("/v1/model").json()["refused"]["why"]
+    damaged = promote_copy(home, threshold=0.07, files={"model.onnx": b"nothing of the kind"})
+    until(lambda: (client.get("/v1/model").json()["refused"] or {}).get("bundle") == damaged)
+
+    assert bundle_of(client) == before
+    promote_copy(home, threshold=0.08)
+    until(lambda: client.get("/v1/model").json()["refused"] is None)
+
+
+def copied(home: Path, folder: Path) -> Path:
+    """The home anew, without what a service has written there."""
+    return Path(shutil.copytree(home, folder / "home", ignore=shutil.ignore_patterns("serving")))
+
+
+def test_nothing_acknowledged_is_lost_by_a_kill_and_the_state_is_what_the_log_says(
+    home: Path, tmp_path: Path
+) -> None:
+    own = copied(home, tmp_path)
+    acknowledged: list[int] = []
+
+    def load(running: Running, first: int) -> None:
+        with httpx.Client(base_url=running.url, headers=running.client().headers, timeout=30) as client:
+            number = first
+            try:
+                while client.post("/v1/score", json={"row": row(number)}).status_code == 200:
+                    acknowledged.append(10_000_000 + number)
+                    number += 1
+            except httpx.TransportError:
+                return
+
+    with serving(own) as running:
+        workers = [threading.Thread(target=load, args=(running, 10_000 * worker)) for worker in range(4)]
+        for worker in workers:
+            worker.start()
+        until(lambda: len(acknowledged) > 200)
+        running.kill()
+        for worker in workers:
+            worker.join()
+    with serving(own) as running:
+        assert score(running.client(), row(0))["TRANSACTION_ID"] == 10_000_000
+        logged = {int(key) for (key,) in running.log("select key from predictions")}
+        assert set(acknowledged) <= logged
+        assert running.end() == 0
+
+    with sqlite3.connect(own / "serving" / "fraud" / "state.sqlite") as state:
+        events = state.execute(
+            "select key from events where feature_set = 'customer_spending' and partition is null"
+        ).fetchall()
+    assert sorted(key for (key,) in events) == sorted(logged)
+
+
+def test_a_lost_state_is_made_again_from_partitions_and_log(home: Path, tmp_path: Path) -> None:
+    own = copied(home, tmp_path)
+    label = {"TRANSACTION_ID": 10_000_001, "REPORTED_AT": f"{homes.day(31)}T00:00:00", "IS_FRAUD": True}
+    with serving(own) as running:
+        client = running.client()
+        for number in range(5):
+            score(client, row(number))
+        assert client.post("/v1/feedback", json=label).json() == {"new": True}
+        assert running.end() == 0
+    (state,) = (own / "serving" / "fraud").glob("state.sqlite")
+    before = events_of(state)
+    for file in state.parent.glob("state.sqlite*"):
+        file.unlink()
+
+    with serving(own) as running:
+        assert running.end() == 0
+
+    assert events_of(state) == before
+
+
+def events_of(state: Path) -> set[tuple[Any, ...]]:
+    with sqlite3.connect(state) as database:
+        return set(database.execute("select feature_set, entity, second, key, content from events").fetchall())
+
+
+def test_without_tokens_only_loopback_is_served(home: Path) -> None:
+    process = homes.start(home, "serve", "--port", "0", "--host", "0.0.0.0")
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert "MY_PLATFORM_SERVE_TOKENS" in errors
+
+
+def test_a_service_is_ended_by_sigterm_with_exit_code_0(home: Path, tmp_path: Path) -> None:
+    with serving(copied(home, tmp_path)) as running:
+        client = running.client()
+        score(client, row(1))
+        assert running.end() == 0
+    health = json.loads((tmp_path / "home" / "serving" / "health.json").read_text())
+    assert (health["requests"], health["errors"]) == (1, 0)
+    assert health["p99_ms"] > 0
+
+
+def test_tokens_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    from my_platform.serving.tokens import read_tokens
+
+    path = tmp_path / "tokens.json"
+    for content in ("", "[]", '[{"name": "a", "scopes": ["all"], "token": "x"}]', '[{"name": "a", "scopes": ["read"]}]'):
+        path.write_text(content)
+        with pytest.raises(PlatformError, match="tokens file"):
+            read_tokens(path, None)
