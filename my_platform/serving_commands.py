@@ -1,6 +1,7 @@
 """The command that serves."""
 
 import signal
+import socket
 import sys
 from contextlib import suppress
 from typing import Annotated, Any
@@ -51,6 +52,7 @@ def _serve(settings: Settings, use: str | None) -> None:
             f"{settings.serve_host} can be reached from elsewhere, and anyone there could ask: name a file of tokens in "
             "MY_PLATFORM_SERVE_TOKENS, or listen at 127.0.0.1"
         )
+    listening = _listening(settings)
     with session.opened(settings) as opened:
         service = service_of(settings, use)
         forms = service.forms()
@@ -78,23 +80,39 @@ def _serve(settings: Settings, use: str | None) -> None:
             health=settings.service_health,
             reconcile=partitions.later,
             rhythm=Rhythm(partitions_s=settings.serve_reconcile_s),
+            on_start=lambda: typer.echo(f"listening at {_url(listening)}"),
         )
         typer.echo(
             f"online state: {taken:,} events of partitions, {scoring.caught_up:,} of the prediction log taken in",
             err=True,
         )
         try:
-            _run(settings, scoring.endpoint)
+            _run(listening, scoring.endpoint)
         finally:
             log.close()
             store.close()
 
 
-def _run(settings: Settings, application: Any) -> None:
+def _listening(settings: Settings) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in settings.serve_host else socket.AF_INET
+        return socket.create_server((settings.serve_host, settings.serve_port), family=family, backlog=1024)
+    except OSError as error:
+        raise PlatformError(
+            f"cannot listen at {settings.serve_host} port {settings.serve_port}: {error.strerror}; choose another with "
+            "--port or MY_PLATFORM_SERVE_PORT"
+        ) from error
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _run(listening: socket.socket, application: Any) -> None:
     """Serve until SIGINT or SIGTERM; requests that came are answered first."""
     import gc
     import logging
-    import socket
 
     import uvicorn
 
@@ -116,19 +134,6 @@ def _run(settings: Settings, application: Any) -> None:
         timeout_graceful_shutdown=10,
         backlog=1024,
     )
-    try:
-        family = socket.AF_INET6 if ":" in settings.serve_host else socket.AF_INET
-        listening = socket.create_server(
-            (settings.serve_host, settings.serve_port), family=family, backlog=1024
-        )
-    except OSError as error:
-        raise PlatformError(
-            f"cannot listen at {settings.serve_host} port {settings.serve_port}: {error.strerror}; choose another with "
-            "--port or MY_PLATFORM_SERVE_PORT"
-        ) from error
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    host = f"[{settings.serve_host}]" if family is socket.AF_INET6 else settings.serve_host
-    typer.echo(f"listening at http://{host}:{listening.getsockname()[1]}")
     # What was made until here lives until the end, and need not be looked through.
     gc.collect()
     gc.freeze()

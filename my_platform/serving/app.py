@@ -46,6 +46,7 @@ class ScoringService:
         state: bootstrapped; the log's tail is taken in here.
         whole: whether that state is new, so that it has nothing of the log yet.
         reconcile: reads partitions that changed, in another thread, and returns what takes them in.
+        on_start: called when requests are answered from now on, and signals end the service in good order.
     """
 
     def __init__(
@@ -62,9 +63,11 @@ class ScoringService:
         health: Path | None = None,
         reconcile: Callable[[], Callable[[], int] | None] | None = None,
         rhythm: Rhythm | None = None,
+        on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self._service, self._champion, self._log = service, champion, log
         self._health, self._reconcile, self._rhythm = health, reconcile, rhythm or Rhythm()
+        self._on_start = on_start
         self._sets = state.sets
         self.models = RequestModels(service, most_rows)
         self.scorer = Scorer(service, self.models, state, log)
@@ -146,6 +149,7 @@ class ScoringService:
         ):
             task = asyncio.create_task(_again_and_again(action, every_s))
             self._tasks.add(task)
+        self._on_start()
         yield
         for task in self._tasks:
             task.cancel()

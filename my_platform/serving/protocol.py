@@ -19,7 +19,7 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._waited_for = 0
-        self._complete = False
+        self._complete = self._refused = False
         self._deadline = self.loop.call_later(HEADERS_WITHIN_S, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -31,8 +31,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._waited_for += len(data)
         super().data_received(data)
         if not self._complete and self._waited_for > MOST_HEADER_BYTES and not self.transport.is_closing():
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+            self._refuse()
 
     def on_message_begin(self) -> None:
         self._complete = False
@@ -44,4 +43,20 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._complete = True
         self._deadline.cancel()
+        if sum(len(name) + len(value) for name, value in self.headers) > MOST_HEADER_BYTES:
+            self._refuse()
+            return
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._refused:
+            super().on_message_complete()
+
+    def _refuse(self) -> None:
+        self._refused = True
+        self.transport.write(_TOO_LARGE)
+        self.transport.close()
