@@ -26,10 +26,10 @@ export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo ui dbt-docs test test-slow faults gpu-check bench lint format lock clean
+.PHONY: help setup demo ui dbt-docs test test-slow faults gpu-check bench serve-bench lint format lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: $(PREPARED) ## install everything into .venv (about 2 minutes and 3 GB the first time)
 	@echo "Ready: make demo shows it, make ui opens Dagster, .venv/bin/my-platform --help lists the commands."
@@ -67,6 +67,10 @@ gpu-check: ## run the GPU tests, with .venv or else the machine's own Python
 
 bench: $(PREPARED) ## run the benchmarks; one of them: make bench BENCHMARKS=name
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(PY) -m benchmarks.$$name $(ARGS); done
+
+serve-bench: $(PREPARED) ## measure the scoring service with wrk: one line, and exit code 1 where a figure falls short
+	@$(call optional_package,wrk,wrk,the client of serve-bench)
+	@$(PY) -m benchmarks.serving --check $(ARGS)
 
 lint: $(INSTALLED) ## check style, formatting and types
 	@$(VENV)/bin/ruff check --quiet .

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -76,12 +76,17 @@ def copied_checkout(folder: Path) -> Path:
     return folder
 
 
-def start(home: Path, *words: str, code: Path = CHECKOUT, **settings: object) -> subprocess.Popen[str]:
-    """A my-platform command in a process group of its own; ``settings`` become MY_PLATFORM_… variables."""
+def start(
+    home: Path, *words: str, code: Path = CHECKOUT, before: Sequence[str] = (), **settings: object
+) -> subprocess.Popen[str]:
+    """A my-platform command in a process group of its own; ``settings`` become MY_PLATFORM_… variables.
+
+    ``before`` stand words such as those of taskset, which start it.
+    """
     conservation.watch(home)
     ours = {f"MY_PLATFORM_{name.upper()}": str(value) for name, value in settings.items()}
     return subprocess.Popen(
-        [str(COMMAND), "--home", str(home), *words],
+        [*before, str(COMMAND), "--home", str(home), *words],
         cwd=home.parent,
         env={
             **os.environ,

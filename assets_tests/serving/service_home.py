@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,10 +31,10 @@ TOKENS = [
 ]
 
 
-def make(home: Path) -> None:
+def make(home: Path, customers: int = 60, terminals: int = 120, **given: Any) -> None:
     """Land some weeks, fit their models, and promote the latest."""
-    homes.land(home / "landing", DAYS, customers=60, terminals=120)
-    with homes.session(home, **SETTINGS) as session:
+    homes.land(home / "landing", DAYS, customers=customers, terminals=terminals)
+    with homes.session(home, **{**SETTINGS, **given}) as session:
         names = session.workspace.project.ancestors(["fraud_lightgbm_onnx", "predictions"])
         assert session.refresh(select=",".join(sorted(names))).problems == []
         models = session.models
@@ -108,10 +108,10 @@ class Running:
 
 
 @contextmanager
-def serving(home: Path, **settings: object) -> Iterator[Running]:
-    """A service on a home, with the tokens above unless others are named."""
+def serving(home: Path, before: Sequence[str] = (), **settings: object) -> Iterator[Running]:
+    """A service on a home, with the tokens above unless others are named; `before` its command stand these words."""
     given = {"serve_tokens": home / "tokens.json", **SETTINGS, **settings}
-    process = homes.start(home, "serve", "--port", "0", **given)
+    process = homes.start(home, "serve", "--port", "0", before=before, **given)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

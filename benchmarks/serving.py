@@ -1,0 +1,188 @@
+"""The scoring service on one core with wrk on the other: full requests, with reasons, durable, and the model alone.
+
+`make serve-bench` prints one line of figures and fails where one falls short; `make bench BENCHMARKS=serving
+ARGS=--write` writes the table. Needs wrk (Debian package wrk) and two cores.
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from assets_tests import homes
+from assets_tests.serving import service_home
+from benchmarks._report import machine, publish, table, temporary_folder
+from my_platform.learning.bundle import read_bundle
+from my_platform.learning.export.scoring import load_onnx
+from my_platform.learning.ledger import PromotionLedger
+
+COMMAND = "make bench BENCHMARKS=serving ARGS=--write"
+CUSTOMERS, TERMINALS, ROUNDS = 300, 600, 150
+CONNECTIONS = 8
+MOST_P99_MS, LEAST_PER_S, MOST_MODEL_MS = 5.0, 2_000.0, 0.1
+_MODEL_CALLS = 20_000
+_UNITS_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+# Each connection's requests are new transactions of known cards and terminals, in time.
+_LUA = """
+local number = 0
+function request()
+  number = number + 1
+  local second = FIRST + math.floor(number / 50)
+  local body = string.format(
+    '{"row":{"TRANSACTION_ID":%d,"TX_DATETIME":"%s","CUSTOMER_ID":%d,"TERMINAL_ID":%d,"TX_AMOUNT":%.2f},"reasons":REASONS}',
+    BASE + number, os.date("!%Y-%m-%dT%H:%M:%S", second), number * 7919 % CUSTOMERS, number * 104729 % TERMINALS,
+    1 + number * 31 % 20000 / 100)
+  return wrk.format("POST", "/v1/score", {["Content-Type"]="application/json", ["Authorization"]="Bearer TOKEN"}, body)
+end
+"""
+
+
+class Figures(NamedTuple):
+    """What wrk measured."""
+
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+    failed: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=10, help="of each measurement")
+    parser.add_argument("--check", action="store_true", help="one line, and exit code 1 where a figure falls short")
+    parser.add_argument("--write", action="store_true", help="replace the section in docs/benchmarks.md")
+    options = parser.parse_args()
+    if shutil.which("wrk") is None or len(os.sched_getaffinity(0)) < 2:
+        sys.exit("serving: wrk (Debian package wrk) and two cores are needed, so nothing was measured")
+    load = os.getloadavg()
+    with temporary_folder() as folder:
+        home = folder / "home"
+        with contextlib.redirect_stdout(sys.stderr):
+            service_home.make(home, CUSTOMERS, TERMINALS, boosting_rounds=ROUNDS)
+        model_p99_ms, model_per_s = model_alone(home)
+        full = measured(home, folder, options.seconds)
+        if options.check:
+            check(full, model_p99_ms)
+            return
+        rows = [
+            ["a row a request", *_told(full)],
+            ["the same with reasons", *_told(measured(home, folder, options.seconds, reasons=True))],
+            [
+                "the same as the first, durable against a loss of power",
+                *_told(measured(home, folder, options.seconds, serve_durability="power")),
+            ],
+            ["the model alone, in the process", f"{model_per_s:,.0f}", "", f"{model_p99_ms:.3f}", "0"],
+        ]
+    publish(
+        "serving",
+        "Scoring service",
+        COMMAND,
+        [
+            f"One worker on one core, wrk with {CONNECTIONS} connections on the other; every request is a new transaction "
+            f"that is checked, has its features looked up and its model asked, and is logged before the reply. "
+            f"{CUSTOMERS} cards, {TERMINALS} terminals, {ROUNDS} trees, {options.seconds} s each:",
+            "",
+            *table(["", "a second", "p50, ms", "p99, ms", "failed"], rows),
+            "",
+            machine(load),
+        ],
+        write=options.write,
+    )
+
+
+def measured(home: Path, folder: Path, seconds: int, *, reasons: bool = False, **settings: object) -> Figures:
+    """wrk's figures of a service that is started for it."""
+    first, last = sorted(os.sched_getaffinity(0))[:2]
+    script = folder / "score.lua"
+    values = {
+        "FIRST": str(_first_second()),
+        "BASE": str(time.time_ns() // 1000),
+        "CUSTOMERS": str(CUSTOMERS),
+        "TERMINALS": str(TERMINALS),
+        "TOKEN": service_home.ALL_TOKEN,
+        "REASONS": str(reasons).lower(),
+    }
+    text = _LUA
+    for name, value in values.items():
+        text = text.replace(name, value)
+    script.write_text(text)
+    pinned = ("taskset", "-c", str(first))
+    given = {"boosting_rounds": ROUNDS, "serve_rate": 1_000_000, **settings}
+    with service_home.serving(home, before=pinned, **given) as running:
+        wrk = ["taskset", "-c", str(last), "wrk", "-t1", f"-c{CONNECTIONS}", "--latency", "-s", str(script), running.url]
+        # The first seconds read cards and terminals into memory; their transactions come again as what they are.
+        subprocess.run([*wrk, "-d3s"], check=True, capture_output=True)
+        script.write_text(text.replace(values["BASE"], str(time.time_ns() // 1000)))
+        told = subprocess.run([*wrk, f"-d{seconds}s"], check=True, capture_output=True, text=True).stdout
+    return figures_of(told)
+
+
+def figures_of(told: str) -> Figures:
+    """The figures in what wrk printed; raises ValueError where they are not there."""
+    per_s = re.search(r"Requests/sec:\s+([\d.]+)", told)
+    times = {
+        share: float(value) * _UNITS_MS[unit]
+        for share, value, unit in re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)$", told, re.M)
+    }
+    if per_s is None or times.keys() != {"50", "99"}:
+        raise ValueError(f"wrk told no figures: {told}")
+    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", told)
+    return Figures(float(per_s[1]), times["50"], times["99"], int(failed[1]) if failed else 0)
+
+
+def model_alone(home: Path) -> tuple[float, float]:
+    """Milliseconds within which 99 of 100 rows are scored by ONNX Runtime alone, and rows a second."""
+    champion = PromotionLedger(home / "registry" / "promotions.jsonl").standing("fraud").champion
+    assert champion is not None
+    bundle = read_bundle(home / "registry" / "bundles", champion.bundle)
+    model = load_onnx(bundle.files["model.onnx"], bundle.about["features"])
+    rows = np.random.default_rng(1).uniform(0, 100, (_MODEL_CALLS, len(model.features)))
+    times = []
+    for number in range(_MODEL_CALLS):
+        started = time.perf_counter()
+        model.rows(rows[number : number + 1])
+        times.append(time.perf_counter() - started)
+    return float(np.quantile(times, 0.99)) * 1e3, _MODEL_CALLS / sum(times)
+
+
+def check(full: Figures, model_p99_ms: float) -> None:
+    """Print the line of figures; exit code 1 where one falls short."""
+    short = [
+        said
+        for said, kept in (
+            (f"{full.per_s:,.0f} requests/s of {LEAST_PER_S:,.0f}", full.per_s >= LEAST_PER_S),
+            (f"p99 {full.p99_ms:.2f} ms of {MOST_P99_MS:g}", full.p99_ms <= MOST_P99_MS),
+            (f"model alone p99 {model_p99_ms:.3f} ms of {MOST_MODEL_MS:g}", model_p99_ms <= MOST_MODEL_MS),
+            (f"{full.failed} requests failed", full.failed == 0),
+        )
+        if not kept
+    ]
+    print(
+        f"serve-bench: {full.per_s:,.0f} requests/s, p50 {full.p50_ms:.2f} ms, p99 {full.p99_ms:.2f} ms at {CONNECTIONS} "
+        f"connections, {full.failed} failed; model alone p99 {model_p99_ms:.3f} ms"
+        + (f"; short: {', '.join(short)}" if short else "; all kept")
+    )
+    if short:
+        sys.exit(1)
+
+
+def _first_second() -> int:
+    after = datetime.combine(homes.FIRST, datetime.min.time(), UTC) + timedelta(days=service_home.DAYS)
+    return int(after.timestamp())
+
+
+def _told(found: Figures) -> list[str]:
+    return [f"{found.per_s:,.0f}", f"{found.p50_ms:.2f}", f"{found.p99_ms:.2f}", str(found.failed)]
+
+
+if __name__ == "__main__":
+    main()
