@@ -58,7 +58,9 @@ class Figures(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=10, help="of each measurement")
-    parser.add_argument("--check", action="store_true", help="one line, and exit code 1 where a figure falls short")
+    parser.add_argument(
+        "--check", action="store_true", help="one line, and exit code 1 where a figure falls short"
+    )
     parser.add_argument("--write", action="store_true", help="replace the section in docs/benchmarks.md")
     options = parser.parse_args()
     if shutil.which("wrk") is None or len(os.sched_getaffinity(0)) < 2:
@@ -118,7 +120,18 @@ def measured(home: Path, folder: Path, seconds: int, *, reasons: bool = False, *
     pinned = ("taskset", "-c", str(first))
     given = {"boosting_rounds": ROUNDS, "serve_rate": 1_000_000, **settings}
     with service_home.serving(home, before=pinned, **given) as running:
-        wrk = ["taskset", "-c", str(last), "wrk", "-t1", f"-c{CONNECTIONS}", "--latency", "-s", str(script), running.url]
+        wrk = [
+            "taskset",
+            "-c",
+            str(last),
+            "wrk",
+            "-t1",
+            f"-c{CONNECTIONS}",
+            "--latency",
+            "-s",
+            str(script),
+            running.url,
+        ]
         # The first seconds read cards and terminals into memory; their transactions come again as what they are.
         subprocess.run([*wrk, "-d3s"], check=True, capture_output=True)
         script.write_text(text.replace(values["BASE"], str(time.time_ns() // 1000)))

@@ -19,9 +19,12 @@ def serve(
     use: Annotated[
         str | None, typer.Argument(help="What the model is for; default: the only one that is declared.")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Where to listen; default: MY_PLATFORM_SERVE_HOST.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Where to listen; default: MY_PLATFORM_SERVE_HOST.")
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Default: MY_PLATFORM_SERVE_PORT; 0 takes a free one.")
+        int | None,
+        typer.Option(min=0, max=65535, help="Default: MY_PLATFORM_SERVE_PORT; 0 takes a free one."),
     ] = None,
 ) -> None:
     """Score rows by HTTP with the champion, until it is interrupted or terminated."""
@@ -38,7 +41,7 @@ def serve(
 
 def _serve(settings: Settings, use: str | None) -> None:
     from my_platform.operations import session
-    from my_platform.operations.serving import Partitions, serving_state, service_of
+    from my_platform.operations.serving import Partitions, service_of, serving_state
     from my_platform.serving.app import Rhythm, ScoringService
     from my_platform.serving.champion import Champion
     from my_platform.serving.endpoint import Bounds
@@ -57,7 +60,9 @@ def _serve(settings: Settings, use: str | None) -> None:
         service = service_of(settings, use)
         forms = service.forms()
         state, store = serving_state(settings, service, forms)
-        log = PredictionLog(settings.serving / service.use / "log.sqlite", durability=settings.serve_durability)
+        log = PredictionLog(
+            settings.serving / service.use / "log.sqlite", durability=settings.serve_durability
+        )
         partitions = Partitions(forms, opened.workspace, opened.heads, state, store)
         new = not any(store.versions(form.feature_set.name) for form in forms)
         taken = partitions.take_in()

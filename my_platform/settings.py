@@ -84,10 +84,13 @@ class Settings(BaseSettings):
     )
     port: int = Field(default=3000, ge=1, le=65535, description="TCP port of `my-platform ui` on loopback")
     serve_host: str = Field(
-        default="127.0.0.1", description="address that `my-platform serve` listens at; another than loopback needs tokens"
+        default="127.0.0.1",
+        description="address that `my-platform serve` listens at; another than loopback needs tokens",
     )
     serve_port: int = Field(default=8000, ge=0, le=65535, description="its TCP port; 0 takes a free one")
-    serve_tokens: Path | None = Field(default=None, description="the JSON file of its tokens and their scopes")
+    serve_tokens: Path | None = Field(
+        default=None, description="the JSON file of its tokens and their scopes"
+    )
     serve_token: SecretStr | None = Field(default=None, description="one token for all scopes")
     serve_rate: float = Field(
         default=5_000, gt=0, description="rows a second that one token may have scored, as many at once"

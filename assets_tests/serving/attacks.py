@@ -46,7 +46,11 @@ ATTACKS = (
     Attack("more rows than a batch has", _request(json.dumps({"rows": [_ROW] * 501}).encode()), 422),
     Attack("a batch of nothing", _request(b'{"rows":[]}'), 422),
     Attack("nested a hundred thousand deep", _request(b'{"row":' + b"[" * 100_000), 422),
-    Attack("objects nested deep in a column", _request(_text("TX_AMOUNT", '{"a":' * 5_000 + "1" + "}" * 5_000)), 422),
+    Attack(
+        "objects nested deep in a column",
+        _request(_text("TX_AMOUNT", '{"a":' * 5_000 + "1" + "}" * 5_000)),
+        422,
+    ),
     Attack("NaN", _request(_text("TX_AMOUNT", "NaN")), 422),
     Attack("infinity", _request(_text("TX_AMOUNT", "-Infinity")), 422),
     Attack("a number that overflows to infinity", _request(_text("TX_AMOUNT", "1e999")), 422),
@@ -65,7 +69,9 @@ ATTACKS = (
     Attack("a replayed id with another body", _request(_row(TX_AMOUNT=9_999.0)), 409),
     Attack("no token", _request(_row(), token=""), 401),
     Attack("a forged token", _request(_row(), token=_BEARER[:-1] + "b"), 401),
-    Attack("a token's digest in place of it", _request(_row(), token="Authorization: Bearer " + "0" * 64), 401),
+    Attack(
+        "a token's digest in place of it", _request(_row(), token="Authorization: Bearer " + "0" * 64), 401
+    ),
     Attack("a token of another scope", _request(_row(), token=f"Authorization: Bearer {READ_TOKEN}"), 403),
     Attack("two tokens", _request(_row(), "Authorization: Bearer x"), 400),
     Attack("two lengths of a body", _request(_row(), "Content-Length: 1"), 400),

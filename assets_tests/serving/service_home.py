@@ -58,7 +58,9 @@ def row(number: int, **given: Any) -> dict[str, Any]:
     }
 
 
-def promote_copy(home: Path, *, threshold: float, files: Mapping[str, bytes] | None = None, **about: Any) -> str:
+def promote_copy(
+    home: Path, *, threshold: float, files: Mapping[str, bytes] | None = None, **about: Any
+) -> str:
     """Make the champion's bundle with another threshold, or other files, champion; its digest."""
     ledger = PromotionLedger(home / "registry" / "promotions.jsonl")
     standing = ledger.standing("fraud")

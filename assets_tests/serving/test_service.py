@@ -44,7 +44,6 @@ from my_platform.cli import app
 from my_platform.errors import PlatformError
 from my_platform.serving.tokens import read_tokens
 
-
 PROMISED = [
     not_a_server_error,
     status_code_conformance,
@@ -270,7 +269,9 @@ def fuzz(service: Running, examples: int) -> None:
         operation = found.ok()
         for mode in schemathesis.GenerationMode:
 
-            @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+            @settings(
+                max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            )
             @given(case=operation.as_strategy(generation_mode=mode))
             def send(case: schemathesis.Case) -> None:
                 reply = case.call(headers=headers, timeout=20)
@@ -286,9 +287,7 @@ def copied(home: Path, folder: Path) -> Path:
     return Path(shutil.copytree(home, folder / "home", ignore=shutil.ignore_patterns("serving")))
 
 
-def test_a_kill_loses_nothing_acknowledged_and_a_lost_state_is_made_again(
-    home: Path, tmp_path: Path
-) -> None:
+def test_a_kill_loses_nothing_acknowledged_and_a_lost_state_is_made_again(home: Path, tmp_path: Path) -> None:
     own = copied(home, tmp_path)
     label = {"TRANSACTION_ID": 10_000_000, "REPORTED_AT": f"{homes.day(31)}T00:00:00", "IS_FRAUD": True}
     acknowledged: list[int] = []
@@ -333,19 +332,24 @@ def test_a_kill_loses_nothing_acknowledged_and_a_lost_state_is_made_again(
 
 def events_of(state: Path) -> set[tuple[Any, ...]]:
     with sqlite3.connect(state) as database:
-        return set(database.execute("select feature_set, entity, second, key, content from events").fetchall())
+        return set(
+            database.execute("select feature_set, entity, second, key, content from events").fetchall()
+        )
 
 
 def test_without_tokens_only_loopback_is_served(home: Path) -> None:
     with pytest.raises(PlatformError, match="MY_PLATFORM_SERVE_TOKENS"):
-        CliRunner().invoke(
-            app, ["--home", str(home), "serve", "--host", "0.0.0.0"], catch_exceptions=False
-        )
+        CliRunner().invoke(app, ["--home", str(home), "serve", "--host", "0.0.0.0"], catch_exceptions=False)
 
 
 def test_tokens_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokens.json"
-    for content in ("", "[]", '[{"name": "a", "scopes": ["all"], "token": "x"}]', '[{"name": "a", "scopes": ["read"]}]'):
+    for content in (
+        "",
+        "[]",
+        '[{"name": "a", "scopes": ["all"], "token": "x"}]',
+        '[{"name": "a", "scopes": ["read"]}]',
+    ):
         path.write_text(content)
         with pytest.raises(PlatformError, match="tokens file"):
             read_tokens(path, None)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from my_platform.errors import PlatformError
 from my_platform.features.declaration import SECONDS_PER_DAY
@@ -55,7 +54,9 @@ class Partitions:
 
     def take_in(self) -> int:
         """Take all partitions in that the state has not, or has in another version; how many events they have."""
-        return sum(self._state.bootstrap(table, days, complete_from=start) for table, days, start in self.owed())
+        return sum(
+            self._state.bootstrap(table, days, complete_from=start) for table, days, start in self.owed()
+        )
 
     def later(self) -> Callable[[], int] | None:
         """Read what is owed, in whatever thread; what takes it in, for the one that scores. None where nothing is."""
@@ -96,12 +97,17 @@ class Partitions:
             for form in self._forms
             if form.feature_set.events == table
         ]
-        return {key: version for key, version in found[0].items() if all(f.get(key) == version for f in found)}
+        return {
+            key: version for key, version in found[0].items() if all(f.get(key) == version for f in found)
+        }
 
 
-def serving_state(settings: Settings, service: Service, forms: Sequence[OnlineFeatures]) -> tuple[OnlineState, StateStore]:
+def serving_state(
+    settings: Settings, service: Service, forms: Sequence[OnlineFeatures]
+) -> tuple[OnlineState, StateStore]:
     """The online state of a service, in the home or in Redis; raises StoreError."""
-    store: Any
+    store: StateStore
+    power = settings.serve_durability == "power"
     if settings.serve_redis_url is not None:
         from my_platform.serving.redis_store import PREFIX, RedisStore
 
@@ -109,6 +115,7 @@ def serving_state(settings: Settings, service: Service, forms: Sequence[OnlineFe
     else:
         from my_platform.serving.sqlite_store import SqliteStore
 
-        synchronous = "full" if settings.serve_durability == "power" else "normal"
-        store = SqliteStore(settings.serving / service.use / "state.sqlite", synchronous=synchronous)
+        store = SqliteStore(
+            settings.serving / service.use / "state.sqlite", synchronous="full" if power else "normal"
+        )
     return OnlineState(forms, store), store

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
-from my_platform.serving.champion import Champion
+from my_platform.serving.champion import Champion, Found
 from my_platform.serving.declaration import Service
 from my_platform.serving.endpoint import Bounds, Endpoint
 from my_platform.serving.interface import describe
@@ -101,18 +101,21 @@ class ScoringService:
             "refused": None if refusal is None else refusal._asdict(),
         }
 
-    def _take_up(self, found: Any) -> None:
+    def _take_up(self, found: Found) -> None:
         if self._champion.take_up(self.scorer, found) and self.scorer.model is not None:
             model = self.scorer.model
             self.telemetry.serves(model.digest, model.about["model"], model.about["week"])
-            logger.info("serving %s %s, bundle %s", model.about["model"], model.about["week"], model.digest[:12])
+            logger.info(
+                "serving %s %s, bundle %s", model.about["model"], model.about["week"], model.digest[:12]
+            )
         if found.refusal is not None:
             self.telemetry.refuses()
             logger.error("a bundle is refused, and what serves goes on: %s", found.refusal.why)
 
     def _stored(self) -> list[Mapping[str, float | None]]:
         """Features by name of the rows that were scored last, as far as they are of the present bundle."""
-        model, found = self.scorer.model, []
+        model = self.scorer.model
+        found: list[Mapping[str, float | None]] = []
         for prediction in self._log.latest_predictions():
             if model is None or prediction.bundle != model.digest or len(found) == _STORED_ROWS:
                 break
@@ -158,7 +161,11 @@ class ScoringService:
 
     def _rest(self) -> FastAPI:
         app = FastAPI(
-            title="my_platform scoring service", version="1", docs_url=None, redoc_url=None, lifespan=self._lifespan
+            title="my_platform scoring service",
+            version="1",
+            docs_url=None,
+            redoc_url=None,
+            lifespan=self._lifespan,
         )
 
         @app.get("/v1/model")
@@ -176,7 +183,11 @@ class ScoringService:
             """Whether a model serves: 503 where none does."""
             if self.scorer.model is None:
                 refusal = self._champion.refusal
-                why = refusal.why if refusal else f"no champion of {self._service.use} serves yet; promote a model"
+                why = (
+                    refusal.why
+                    if refusal
+                    else f"no champion of {self._service.use} serves yet; promote a model"
+                )
                 return _sent(Failure(503, "not_ready", why, wait_s=1).reply())
             return _json({"ready": True})
 

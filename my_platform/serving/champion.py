@@ -100,5 +100,3 @@ class Champion:
     @property
     def _ledger(self) -> PromotionLedger:
         return PromotionLedger(self.registry / "promotions.jsonl")
-
-

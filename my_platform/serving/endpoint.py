@@ -128,7 +128,9 @@ class Endpoint:
             return None
         holder = self._tokens.holder(headers.get(b"authorization"))
         if holder is None:
-            raise Failure(401, "token", "send `Authorization: Bearer …` with a token of this service", close=True)
+            raise Failure(
+                401, "token", "send `Authorization: Bearer …` with a token of this service", close=True
+            )
         if needed not in holder.scopes:
             raise Failure(403, "scope", f"the token {holder.name} has not the scope {needed}", close=True)
         if path not in (SCORE, FEEDBACK):
@@ -238,7 +240,9 @@ class Endpoint:
     def _pay(self, holder: str, cost: int) -> None:
         wait_s = self._tokens.wait_s(holder, cost, time.monotonic())
         if wait_s > 0:
-            raise Failure(429, "rate", f"the token {holder} asks too often; wait {wait_s:.1f} s", wait_s=wait_s)
+            raise Failure(
+                429, "rate", f"the token {holder} asks too often; wait {wait_s:.1f} s", wait_s=wait_s
+            )
 
     def _check_host(self, host: bytes) -> None:
         """Without tokens only this machine may ask, and no page of another site through somebody's browser."""

@@ -154,7 +154,15 @@ def _answer(service: Service) -> dict[str, Any]:
     }
     return {
         "type": "object",
-        "required": [service.key, "probability", "flagged", "threshold", "degraded", "model", "feature_versions"],
+        "required": [
+            service.key,
+            "probability",
+            "flagged",
+            "threshold",
+            "degraded",
+            "model",
+            "feature_versions",
+        ],
         "properties": {
             service.key: {"type": "integer" if integer_key else "string"},
             "probability": {"type": "number", "minimum": 0, "maximum": 1},

@@ -106,9 +106,7 @@ class PredictionLog:
         """Write predictions in one transaction; they are durable when this returns."""
         marks = ", ".join("?" * len(Prediction._fields))
         with self._transaction():
-            self._database.executemany(
-                f"insert into predictions ({_COLUMNS}) values ({marks})", predictions
-            )
+            self._database.executemany(f"insert into predictions ({_COLUMNS}) values ({marks})", predictions)
 
     def tell(self, key: str, at_us: int, label: str) -> None:
         """Write a label that came back."""
@@ -123,9 +121,7 @@ class PredictionLog:
         for first in range(0, len(keys), _KEYS_AT_ONCE):
             part = keys[first : first + _KEYS_AT_ONCE]
             marks = ", ".join("?" * len(part))
-            rows = self._database.execute(
-                f"select {_COLUMNS} from predictions where key in ({marks})", part
-            )
+            rows = self._database.execute(f"select {_COLUMNS} from predictions where key in ({marks})", part)
             found |= {row[0]: Prediction(*row) for row in rows}
         return found
 

@@ -119,7 +119,9 @@ def load_model(
             "with that code, or fit the model anew and promote it"
         )
     if MODEL not in bundle.files:
-        raise CannotServe(f"bundle {digest[:12]} holds no {MODEL}; declare an export of its model and promote it again")
+        raise CannotServe(
+            f"bundle {digest[:12]} holds no {MODEL}; declare an export of its model and promote it again"
+        )
     features = tuple(bundle.about["features"])
     if lacking := [name for name in features if name not in known]:
         raise CannotServe(

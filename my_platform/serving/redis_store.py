@@ -92,9 +92,7 @@ class RedisStore:
         if not keys:
             return {}
         found = self._server.hmget(self._name("rows"), [encoded(key) for key in keys])
-        return {
-            key: json.loads(text) for key, text in zip(keys, found, strict=True) if text is not None
-        }
+        return {key: json.loads(text) for key, text in zip(keys, found, strict=True) if text is not None}
 
     def replace(self, partitions: Iterable[Partition], rows: Iterable[Remembered] = ()) -> None:
         with self._server.pipeline(transaction=True) as commands:

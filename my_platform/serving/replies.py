@@ -76,17 +76,20 @@ class Answers:
     def answer(self, key: int | str, found: Prediction, reasons: Sequence[Reason] | None) -> str:
         """The JSON object of one row."""
         degraded = "null" if found.degraded is None else json.dumps(found.degraded)
+        threshold = to_json(found.threshold, inf_nan_mode="null").decode()
         told = "" if reasons is None else f',"reasons":{_reasons(reasons)}'
         return (
             f'{{{self._key}:{key if isinstance(key, int) else json.dumps(key)},"probability":{found.probability!r},'
-            f'"flagged":{"true" if found.flagged else "false"},"threshold":{to_json(found.threshold, inf_nan_mode="null").decode()},'
+            f'"flagged":{"true" if found.flagged else "false"},"threshold":{threshold},'
             f'"degraded":{degraded},{self._model(found.bundle)}{told}}}'
         )
 
     def _model(self, digest: str) -> str:
         """Model and versions of a bundle as they stand in each answer."""
         if digest not in self._models:
-            told = told_of(json.loads((self._bundles / digest / "bundle.json").read_bytes()), digest, self._sets)
+            told = told_of(
+                json.loads((self._bundles / digest / "bundle.json").read_bytes()), digest, self._sets
+            )
             self._models[digest] = to_json(told).decode()[1:-1]
         return self._models[digest]
 

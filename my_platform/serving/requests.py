@@ -86,6 +86,7 @@ class RequestModels:
         self._rows = _Columns(service.contract)
         self._labels = _Columns(service.labels.contract)
         row = _model("Row", service.contract, service.example)
+        several: Any = Annotated[list[row], Field(min_length=1, max_length=most_rows)]  # type: ignore[valid-type]
         self.score: type[BaseModel] = create_model(
             "ScoreRequest",
             __config__=ConfigDict(
@@ -95,7 +96,7 @@ class RequestModels:
             ),
             row=(row, Field(default_factory=lambda: None, description="the row to score")),
             rows=(
-                Annotated[list[row], Field(min_length=1, max_length=most_rows)],  # type: ignore[valid-type]
+                several,
                 Field(default_factory=lambda: None, description="or several, each with those before it"),
             ),
             reasons=(bool, Field(default=False, description="whether to tell what speaks for each answer")),
@@ -172,7 +173,9 @@ class _Columns:
                     try:
                         time = time.astimezone(UTC).replace(tzinfo=None)
                     except OverflowError:
-                        raise Invalid([Problem(f"{place}.{name}".lstrip("."), "expected a time in UTC")]) from None
+                        raise Invalid(
+                            [Problem(f"{place}.{name}".lstrip("."), "expected a time in UTC")]
+                        ) from None
                 if time.microsecond:
                     raise Invalid([Problem(f"{place}.{name}".lstrip("."), "expected whole seconds")])
                 shown[name] = time
@@ -207,7 +210,8 @@ def _model(name: str, contract: Contract, example: Mapping[str, Any]) -> type[Ba
         kind = _kind(contract, column, found.dtype.type, limits)
         nullable = found.nullable
         fields[column] = (
-            Annotated[kind, Field(description=found.description or "", **limits)] if not nullable
+            Annotated[kind, Field(description=found.description or "", **limits)]
+            if not nullable
             else Annotated[kind | None, Field(description=found.description or "", **limits)],
             ...,
         )

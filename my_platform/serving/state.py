@@ -112,12 +112,11 @@ class OnlineState:
             self._store.append(added, remembered)
         return answers
 
-    def observe(
-        self, table: str, records: Iterable[Row], *, first: Callable[[], None] | None = None
-    ) -> int:
+    def observe(self, table: str, records: Iterable[Row], *, first: Callable[[], None] | None = None) -> int:
         """Take events of a table of labels in; how many were new to the state. Rows are taken in by `score`.
 
-        `first` is called before they are stored, where any is new. Raises FeatureError where an event contradicts one that is known; then none of them is taken in.
+        `first` is called before they are stored, where any is new. Raises FeatureError where an event contradicts
+        one that is known; then none of them is taken in.
         """
         with self._all_or_nothing() as touched:
             added: list[EntityEvent] = []
@@ -130,9 +129,7 @@ class OnlineState:
             self._store.append(added)
         return len(added)
 
-    def label(
-        self, table: str, key: Key, columns: Row, *, first: Callable[[], None] | None = None
-    ) -> bool:
+    def label(self, table: str, key: Key, columns: Row, *, first: Callable[[], None] | None = None) -> bool:
         """Take in the event that a remembered row and a label's own columns make; whether it was new.
 
         `first` is called before it is stored, where it is new. Raises UnknownRow where the row is not remembered.

@@ -23,11 +23,17 @@ class Telemetry:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._replies = Counter(
-            "my_platform_replies", "Replies by operation and status", ["operation", "status"], registry=self.registry
+            "my_platform_replies",
+            "Replies by operation and status",
+            ["operation", "status"],
+            registry=self.registry,
         )
         self._of: dict[tuple[str, int], Counter] = {}
         self._seconds = Histogram(
-            "my_platform_score_seconds", "Seconds of a scoring request", buckets=_BUCKETS_S, registry=self.registry
+            "my_platform_score_seconds",
+            "Seconds of a scoring request",
+            buckets=_BUCKETS_S,
+            registry=self.registry,
         )
         self._probability = Histogram(
             "my_platform_probability",
@@ -36,16 +42,27 @@ class Telemetry:
             registry=self.registry,
         )
         self._rows = Counter("my_platform_rows", "Rows that were answered", registry=self.registry)
-        self._flagged = Counter("my_platform_flagged", "Rows at or above the threshold", registry=self.registry)
-        self._degraded = Counter(
-            "my_platform_degraded", "Rows whose features may differ from the offline ones", registry=self.registry
+        self._flagged = Counter(
+            "my_platform_flagged", "Rows at or above the threshold", registry=self.registry
         )
-        self._labels = Counter("my_platform_labels", "Labels that came back and were new", registry=self.registry)
+        self._degraded = Counter(
+            "my_platform_degraded",
+            "Rows whose features may differ from the offline ones",
+            registry=self.registry,
+        )
+        self._labels = Counter(
+            "my_platform_labels", "Labels that came back and were new", registry=self.registry
+        )
         self._model = Gauge(
-            "my_platform_model", "1 for the bundle that serves", ["asset", "week", "bundle"], registry=self.registry
+            "my_platform_model",
+            "1 for the bundle that serves",
+            ["asset", "week", "bundle"],
+            registry=self.registry,
         )
         self._refused = Gauge(
-            "my_platform_champion_refused", "1 while the champion is refused and another serves", registry=self.registry
+            "my_platform_champion_refused",
+            "1 while the champion is refused and another serves",
+            registry=self.registry,
         )
         self._swaps = Counter("my_platform_swaps", "Champions taken up", registry=self.registry)
         self._bundle = ""

@@ -37,7 +37,11 @@ def read_tokens(path: Path | None, alone: str | None) -> list[Token]:
     Raises:
         PlatformError: the file is not there or not of that form, or a token is too short to be one.
     """
-    found = [Token("environment", frozenset(SCOPES), _digest(_long("MY_PLATFORM_SERVE_TOKEN", alone)))] if alone else []
+    found = (
+        [Token("environment", frozenset(SCOPES), _digest(_long("MY_PLATFORM_SERVE_TOKEN", alone)))]
+        if alone
+        else []
+    )
     if path is None:
         return found
     form = (
