@@ -142,5 +142,7 @@ def _run(listening: socket.socket, application: Any) -> None:
     # What was made until here lives until the end, and need not be looked through.
     gc.collect()
     gc.freeze()
+    # A look through all cards and terminals in memory would stop every request; what is short-lived is found without.
+    gc.set_threshold(50_000, 20, 1_000_000)
     with listening:
         uvicorn.Server(config).run(sockets=[listening])

@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class ServedModel:
 
     Attributes:
         digest: of its bundle.
-        positions: where each of the model's features stands in the online state's answers.
+        pick: takes the model's features out of the online state's answer for a row, in the model's order.
         threshold: probabilities from here on are flagged; infinite where none is known.
         about: what the bundle says of it.
         trees: LightGBM's own model, which tells contributions; None for others.
@@ -48,7 +49,7 @@ class ServedModel:
 
     digest: str
     features: tuple[str, ...]
-    positions: tuple[int, ...]
+    pick: Callable[[Sequence[Any]], tuple[Any, ...]]
     threshold: float
     about: Mapping[str, Any]
     onnx: OnnxModel
@@ -56,8 +57,7 @@ class ServedModel:
 
     def matrix(self, answers: Sequence[Sequence[Any]]) -> NDArray[np.float64]:
         """The state's answers as rows × features of the model, NaN where missing."""
-        positions = self.positions
-        return np.array([[values[at] for at in positions] for values in answers], dtype=np.float64)
+        return np.array([self.pick(values) for values in answers], dtype=np.float64)
 
     def probabilities(self, matrix: NDArray[np.float64]) -> list[float]:
         """The probability of each row.
@@ -138,7 +138,7 @@ def load_model(
     return ServedModel(
         digest,
         features,
-        tuple(at[name] for name in features),
+        itemgetter(*(at[name] for name in features)),
         math.inf if threshold is None else float(threshold),
         bundle.about,
         load_onnx(bundle.files[MODEL], features),

@@ -178,7 +178,7 @@ class Scorer:
         if shadow is not None:
             shadowed = shadow.probabilities(shadow.matrix([answer.values for answer in answers]))
         now_ns, now_us = time.perf_counter_ns(), time.time_ns() // 1000
-        threshold, positions = model.threshold, model.positions
+        threshold, pick = model.threshold, model.pick
         for (waiting, row), answer, probability, other in zip(
             fresh, answers, probabilities, shadowed, strict=True
         ):
@@ -189,7 +189,7 @@ class Scorer:
                 now_us,
                 row.sent,
                 model.digest,
-                to_json([values[at] for at in positions], inf_nan_mode="constants").decode(),
+                to_json(pick(values), inf_nan_mode="constants").decode(),
                 answer.degraded,
                 probability,
                 threshold,
