@@ -23,6 +23,7 @@ PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 ELSEWHERE = (
     "make ",
     "my-platform ui",
+    "my-platform serve",
     "my-platform demo",
     ".venv/bin/python -m pytest",
     ".venv/bin/python -m benchmarks",
@@ -80,7 +81,7 @@ def commands() -> list[str]:
                 command = line.split("#")[0].strip()
                 if command and not any(other in command for other in ELSEWHERE):
                     found.append(command)
-        found += re.findall(r"`(my-platform (?!ui|demo)[a-z-]+(?: [^`]*)?)`", page.read_text())
+        found += re.findall(r"`(my-platform (?!ui|demo|serve)[a-z-]+(?: [^`]*)?)`", page.read_text())
     return list(dict.fromkeys(found))
 
 

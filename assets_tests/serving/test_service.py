@@ -7,12 +7,14 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import lightgbm
+import numpy as np
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -42,6 +44,9 @@ from assets_tests.serving.service_home import (
 )
 from my_platform.cli import app
 from my_platform.errors import PlatformError
+from my_platform.learning.bundle import read_bundle
+from my_platform.learning.ledger import PromotionLedger
+from my_platform.serving.model import load_model
 from my_platform.serving.tokens import read_tokens
 
 PROMISED = [
@@ -236,6 +241,21 @@ def test_a_damaged_bundle_and_other_code_are_refused(client: httpx.Client, home:
     until(lambda: client.get("/v1/model").json()["refused"] is None)
 
 
+def test_reasons_of_a_model_without_trees_are_what_leaving_a_feature_out_changes(home: Path) -> None:
+    champion = PromotionLedger(home / "registry" / "promotions.jsonl").standing("fraud").champion
+    assert champion is not None
+    about = read_bundle(home / "registry" / "bundles", champion.bundle).about
+    model = load_model(home / "registry" / "bundles", champion.bundle, about["features"], None)
+    features = [250.0, *(1.0 for _ in model.features[1:])]
+
+    reasons = replace(model, trees=None).reasons(features, {"TX_AMOUNT": "amount"}, most=len(features))
+
+    without = model.probabilities(np.array([features, [np.nan, *features[1:]]]))
+    (of_amount,) = (reason for reason in reasons if reason.feature == "TX_AMOUNT")
+    assert of_amount.contribution == pytest.approx(without[0] - without[1])
+    assert of_amount.words.startswith("amount: 250, speaks ")
+
+
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_an_attack_gets_the_refusal_that_is_documented_for_it(
     attack: Attack, service: Running, client: httpx.Client
@@ -308,9 +328,15 @@ def test_a_kill_loses_nothing_acknowledged_and_a_lost_state_is_made_again(home: 
         running.kill()
         for worker in workers:
             worker.join()
-    with serving(own) as running:
+    with serving(own, serve_shadow="previous") as running:
         client = running.client()
         assert score(client, row(0))["TRANSACTION_ID"] == 10_000_000
+        own_bundle = score(client, row(9_999))["model"]["bundle"]
+        shadowed = (
+            "select shadow_bundle, shadow_probability - probability from predictions where key = '10009999'"
+        )
+        ((shadow, difference),) = running.log(shadowed)
+        assert (shadow == client.get("/v1/model").json()["shadow"] != own_bundle, difference) == (True, 0.0)
         assert client.post("/v1/feedback", json=label).json() == {"new": True}
         logged = {int(key) for (key,) in running.log("select key from predictions")}
         assert running.end() == 0
@@ -322,7 +348,7 @@ def test_a_kill_loses_nothing_acknowledged_and_a_lost_state_is_made_again(home: 
     assert {key for key in arrived if key >= 10_000_000} == logged
 
     health = json.loads((own / "serving" / "health.json").read_text())
-    assert (health["requests"], health["errors"]) == (1, 0)
+    assert (health["requests"], health["errors"]) == (2, 0)
     for file in state.parent.glob("state.sqlite*"):
         file.unlink()
     with serving(own) as running:
