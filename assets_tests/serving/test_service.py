@@ -197,6 +197,7 @@ def test_a_new_champion_is_taken_up_without_dropping_a_request(
     workers = [threading.Thread(target=load, args=(10_000 * (worker + 1),)) for worker in range(3)]
     for worker in workers:
         worker.start()
+    until(lambda: before in bundles)
     digest = promote_copy(home, threshold=0.03)
     until(lambda: bundle_of(client) == digest)
     until(lambda: digest in bundles)
@@ -309,6 +310,7 @@ def copied(home: Path, folder: Path) -> Path:
 
 def test_a_kill_loses_nothing_acknowledged_and_a_lost_state_is_made_again(home: Path, tmp_path: Path) -> None:
     own = copied(home, tmp_path)
+    promote_copy(own, threshold=0.09)
     label = {"TRANSACTION_ID": 10_000_000, "REPORTED_AT": f"{homes.day(31)}T00:00:00", "IS_FRAUD": True}
     acknowledged: list[int] = []
 

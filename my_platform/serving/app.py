@@ -108,8 +108,8 @@ class ScoringService:
             logger.info(
                 "serving %s %s, bundle %s", model.about["model"], model.about["week"], model.digest[:12]
             )
+        self.telemetry.refuses(found.refusal is not None and found.model is None)
         if found.refusal is not None:
-            self.telemetry.refuses()
             logger.error("a bundle is refused, and what serves goes on: %s", found.refusal.why)
 
     def _stored(self) -> list[Mapping[str, float | None]]:

@@ -66,21 +66,14 @@ class Champion:
             return Found(None, None, None)
         model, refusal = serving, None
         if serving is None or serving.digest != champion.bundle:
-            try:
-                model = self._tested(champion.bundle, stored)
-            except Exception as error:
-                # Whatever a bundle does to the libraries that read it, the one that serves goes on.
-                why = str(error) if isinstance(error, PlatformError) else f"{type(error).__name__}: {error}"
-                model, refusal = None, Refusal(champion.bundle, why)
+            model, refusal = self._tested(champion.bundle, stored)
         digest = self.shadow
         if digest == "previous":
             digest = standing.previous.bundle if standing.previous else "off"
         shadow = None
-        if digest not in ("off", model.digest if model else ""):
-            try:
-                shadow = self._tested(digest, stored)
-            except PlatformError as error:
-                refusal = refusal or Refusal(digest, f"in shadow: {error}")
+        if digest not in ("off", champion.bundle):
+            shadow, other = self._tested(digest, stored)
+            refusal = refusal or other
         return Found(model, shadow, refusal)
 
     def take_up(self, scorer: Scorer, found: Found) -> bool:
@@ -92,10 +85,17 @@ class Champion:
         scorer.shadow = found.shadow
         return scorer.model is not before
 
-    def _tested(self, digest: str, stored: Sequence[Mapping[str, float | None]]) -> ServedModel:
-        model = load_model(self.registry / "bundles", digest, self.known, self.code_versions)
-        self_test(model, stored)
-        return model
+    def _tested(
+        self, digest: str, stored: Sequence[Mapping[str, float | None]]
+    ) -> tuple[ServedModel | None, Refusal | None]:
+        try:
+            model = load_model(self.registry / "bundles", digest, self.known, self.code_versions)
+            self_test(model, stored)
+        except Exception as error:
+            # Whatever a bundle does to the libraries that read it, what serves goes on.
+            why = str(error) if isinstance(error, PlatformError) else f"{type(error).__name__}: {error}"
+            return None, Refusal(digest, why)
+        return model, None
 
     @property
     def _ledger(self) -> PromotionLedger:

@@ -99,14 +99,13 @@ class Telemetry:
         """A bundle was taken up; its health begins anew."""
         self._model.clear()
         self._model.labels(asset, week, bundle).set(1)
-        self._refused.set(0)
         self._swaps.inc()
         self._bundle, self._requests, self._errors = bundle, 0, 0
         self._times.clear()
 
-    def refuses(self) -> None:
-        """The champion cannot serve."""
-        self._refused.set(1)
+    def refuses(self, refused: bool) -> None:
+        """Whether the champion cannot serve."""
+        self._refused.set(refused)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
