@@ -64,7 +64,7 @@ class Scorer:
         """Answer requests; each gets its predictions or its failure, and what it gets is logged."""
         model = self.model
         if model is None:
-            raise NotReady(f"no champion of {self.service.use} serves yet; promote a model")
+            raise NotReady(f"no champion of {self.service.use} can serve; GET /readyz says why")
         rows = [row for waiting in group for row in waiting.rows]
         known = self._log.find([row.text for row in rows])
         landed = self._state.known_rows([row.key for row in rows if row.text not in known])
