@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from my_platform.bulk_commands import add_bulk_commands
 from my_platform.console import Json, complain, print_json, settings_of_call, show_table
 from my_platform.errors import PlatformError
 from my_platform.model_commands import add_model_commands
@@ -443,6 +444,7 @@ def demo(
 
 
 add_model_commands(app)
+add_bulk_commands(app)
 app.command()(tune)
 app.command()(serve)
 

@@ -29,7 +29,7 @@ from my_platform.features.declaration import (
     total_squares,
 )
 from my_platform.features.online import EntityState, Event, OnlineFeatures, compile_online
-from my_platform.features.replay import _same_bits
+from my_platform.features.replay import same_bits
 
 EVER = 90
 
@@ -74,7 +74,7 @@ def as_frame(form: OnlineFeatures, answers: list[tuple[Any, ...]]) -> pl.DataFra
 
 def assert_same_bits(tested: FeatureSet, one: pl.DataFrame, other: pl.DataFrame) -> None:
     for name in tested.columns:
-        same = _same_bits(one[name], other[name])
+        same = same_bits(one[name], other[name])
         assert np.all(same), f"{name}: {one[name].to_list()} and {other[name].to_list()}"
 
 

@@ -20,7 +20,7 @@ from my_platform.domains.fraud.features import (
 from my_platform.features import offline
 from my_platform.features.declaration import FeatureError
 from my_platform.features.online import compile_online
-from my_platform.features.replay import _same_bits
+from my_platform.features.replay import same_bits
 from my_platform.serving.state import OnlineState, UnknownRow, ValidatedDay
 
 START = datetime(2024, 1, 1)
@@ -101,7 +101,7 @@ def assert_answers(state: OnlineState, rows: pl.DataFrame, features: pl.DataFram
     assert [answer.degraded for answer in answers if answer.degraded] == []
     found = pl.DataFrame([answer.values for answer in answers], dict(state.features), orient="row")
     for name in features.columns:
-        assert _same_bits(found[name], features[name]).all(), name
+        assert same_bits(found[name], features[name]).all(), name
 
 
 def bootstrapped(open_store: OpenStore, transactions: pl.DataFrame, labelled: pl.DataFrame) -> OnlineState:
@@ -210,7 +210,7 @@ def test_a_batch_of_more_entities_than_memory_holds_is_scored_in_order(
     found = pl.DataFrame([answer.values for answer in answers], dict(state.features), orient="row")
     features = wanted(transactions, transactions, labelled[:0])
     for name in features.columns:
-        assert _same_bits(found[name], features[name]).all(), name
+        assert same_bits(found[name], features[name]).all(), name
 
 
 def test_a_row_that_was_scored_and_landed_keeps_its_answer_and_its_label_finds_both(

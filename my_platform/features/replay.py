@@ -87,7 +87,7 @@ def replay(
     )
     found = []
     for name in features:
-        other = np.flatnonzero(~_same_bits(both[name], both[f"{name} again"]))
+        other = np.flatnonzero(~same_bits(both[name], both[f"{name} again"]))
         if other.size:
             row = both.row(int(other[0]), named=True)
             found.append(Difference(name, row[order], row[feature_set.time], row[name], row[f"{name} again"]))
@@ -152,7 +152,7 @@ def _recomputed(
     return compute(feature_set, sampled.with_columns(apart).drop(_ROW), past.with_columns(apart).drop(_ROW))
 
 
-def _same_bits(one: pl.Series, other: pl.Series) -> npt.NDArray[np.bool_]:
+def same_bits(one: pl.Series, other: pl.Series) -> npt.NDArray[np.bool_]:
     """Where two columns hold the same value, down to the sign of a zero; two nulls are the same."""
     if one.dtype != other.dtype:
         return np.zeros(len(one), dtype=np.bool_)

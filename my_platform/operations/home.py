@@ -19,6 +19,7 @@ from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.specs import Span
 from my_platform.serving.declaration import Service
+from my_platform.serving.log_landing import LandedLog, LoggedTable, land_log
 from my_platform.settings import CHECKOUT, Settings
 from my_platform.storage.calendar import read_calendar
 from my_platform.storage.lake import Lake
@@ -96,6 +97,29 @@ def load_services(settings: Settings) -> list[Service]:
         module = _domain(name)
         found.extend(module.services(settings) if hasattr(module, "services") else ())
     return found
+
+
+def load_logged(settings: Settings) -> list[LoggedTable]:
+    """The prediction logs that the domains land as tables."""
+    modules = [_domain(name) for name in settings.domains]
+    return [each for module in modules if hasattr(module, "logged") for each in module.logged(settings)]
+
+
+def land_logs(settings: Settings) -> dict[str, LandedLog]:
+    """Land the finished and changed days of all prediction logs of a home, by landed table.
+
+    Raises:
+        PlatformError: landing is no folder, or a log cannot be landed; see ``serving.log_landing``.
+    """
+    if "://" in settings.landing:
+        raise PlatformError(
+            f"MY_PLATFORM_LANDING_URL is {settings.landing}; land the log into a folder and copy it there"
+        )
+    landing, bundles = Path(settings.landing), settings.registry / "bundles"
+    return {
+        each.table: land_log(settings.serving / each.use, landing, bundles, each)
+        for each in load_logged(settings)
+    }
 
 
 def prepare_domains(settings: Settings) -> None:

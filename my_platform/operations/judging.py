@@ -21,6 +21,8 @@ from my_platform.operations.weekly_tests import Tests, WeeklyTests
 from my_platform.storage.lake import Lake
 
 _ROWS_SCORED_ONE_BY_ONE = 200
+# An older difference than these days, of those that were served, keeps no model from being promoted.
+_CONSISTENT_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,8 @@ def _failed_checks(
 ) -> tuple[list[str], list[str]]:
     """What does not speak for the data behind a candidate, in words: failed checks, and those that only warn.
 
-    They are those of the model and of the models that were tested, of what they were fitted on, of the tests, and of
-    the export.
+    They are those of the model and of the models that were tested, of what they were fitted on, of the tests, of the
+    export, and of the last days of what holds served features against the offline ones.
     """
     record = weekly.lake.record(candidate.model, candidate.week, candidate.version)
     if record is None:
@@ -148,9 +150,8 @@ def _failed_checks(
         values.append((exported.asset, candidate.week, exported.version))
     failed: list[str] = []
     warned: list[str] = []
-    for asset, partition, version in dict.fromkeys(
-        each for value in values for each in (value, *_weekly_inputs(weekly, *value))
-    ):
+    behind = [each for value in values for each in (value, *_weekly_inputs(weekly, *value))]
+    for asset, partition, version in dict.fromkeys([*behind, *_last_days(weekly, contender)]):
         declared = weekly.project.assets.get(asset)
         severity = {check.name: check.severity for check in declared.own_checks} if declared else {}
         for result in (weekly.lake.record(asset, partition, version) or {}).get("checks", ()):
@@ -159,6 +160,15 @@ def _failed_checks(
                 said = result.get("description") or "not passed"
                 (failed if grave else warned).append(f"{asset} {partition}: check {result['check']}: {said}")
     return failed, warned
+
+
+def _last_days(weekly: WeeklyTests, contender: Contender) -> list[tuple[str, str, str]]:
+    """The last days of what has to be consistent for any model to serve."""
+    return [
+        (asset, day, weekly.current(asset)[day])
+        for asset in contender.consistency
+        for day in sorted(weekly.current(asset))[-_CONSISTENT_DAYS:]
+    ]
 
 
 def _weekly_inputs(

@@ -46,7 +46,7 @@ class Project:
                         f"{asset.name} reads {read.asset}, which is no asset; there are {', '.join(sorted(by_name))}"
                     )
         for contender in contenders:
-            missing = sorted(set(contender.assets) - by_name.keys())
+            missing = sorted({*contender.assets, *contender.consistency} - by_name.keys())
             if missing:
                 raise PlatformError(
                     f"the contender {contender.model} names {', '.join(missing)}, which is no asset"
@@ -58,13 +58,7 @@ class Project:
     @cached_property
     def code_versions(self) -> dict[str, str]:
         """The code version of each asset, 16 hexadecimal digits, parameters included."""
-        versions = {}
-        for name, asset in self.assets.items():
-            reached = code_version(*asset.code, *_ROW_CODE)
-            reads = {n: [r.columns, r.gaps, r.at_least] for n, r in asset.reads.items()}
-            whole = parameters_text({"code": reached, "parameters": asset.parameters, "reads": reads})
-            versions[name] = hashlib.sha256(whole.encode()).hexdigest()[:16]
-        return versions
+        return {name: asset_code_version(asset) for name, asset in self.assets.items()}
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
@@ -179,6 +173,14 @@ class Workspace:
         if node.grain is Grain.DAY:
             return first, last
         return _first_wednesday(first), week_start_ordinal(last + 1)
+
+
+def asset_code_version(asset: Asset) -> str:
+    """The code version of an asset, 16 hexadecimal digits, parameters included."""
+    reached = code_version(*asset.code, *_ROW_CODE)
+    reads = {n: [r.columns, r.gaps, r.at_least] for n, r in asset.reads.items()}
+    whole = parameters_text({"code": reached, "parameters": asset.parameters, "reads": reads})
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
 def week_start_ordinal(day: int) -> int:

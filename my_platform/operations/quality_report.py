@@ -1,7 +1,7 @@
 """How every partition of the checked tables stands, and the data-quality page that shows it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,24 @@ Standing = dict[str, Mapping[str, Rows]]
 
 @dataclass(frozen=True)
 class Checked:
-    """A table that is checked: its raw and its validated asset, and the one with the results."""
+    """A table that is checked: its raw and its validated asset, the one with the results, and others that judge it."""
 
     raw: str
     validated: Asset
     results: Asset
+    others: Sequence[Asset] = ()
 
     @property
     def checks(self) -> list[str]:
         """All checks of the table, from landing on."""
         landed = [SCHEMA] if self.validated.grain is Grain.ONCE else [FRESHNESS, SCHEMA]
-        return [*landed, CONTRACT, *(check.name for check in self.results.own_checks)]
+        judging = (self.results, *self.others)
+        return [*landed, CONTRACT, *(check.name for each in judging for check in each.own_checks)]
+
+    @property
+    def assets(self) -> list[str]:
+        """The assets that have a say in how the table stands."""
+        return [self.raw, self.validated.name, self.results.name, *(other.name for other in self.others)]
 
 
 def checked_tables(project: Project) -> list[Checked]:
@@ -49,7 +56,12 @@ def checked_tables(project: Project) -> list[Checked]:
     for asset in project.assets.values():
         if asset.name.startswith(PREFIX):
             validated = project.assets[asset.own_checks[0].about]
-            found.append(Checked(validated.reads["landed"].asset, validated, asset))
+            others = tuple(
+                other
+                for other in project.assets.values()
+                if other is not asset and any(c.about == validated.name for c in other.own_checks)
+            )
+            found.append(Checked(validated.reads["landed"].asset, validated, asset, others))
     return found
 
 
@@ -74,6 +86,10 @@ def _tables(
             partition: _read(workspace, one.results.name, partition, version)
             for partition, version in list(stored.items())[-last if last else 0 :]
         }
+        for other in one.others:
+            judged = _stored(workspace, heads, other.name)
+            for partition, version in list(judged.items())[-last if last else 0 :]:
+                rows[partition] = [*rows.get(partition, ()), *_answers(workspace, other, partition, version)]
         problems = _problems(workspace, one, planned)
         current = heads.read([name])[name]
         bad = _by_rule(workspace, name, current, {*rows, *problems})
@@ -106,6 +122,20 @@ def _of_contract(workspace: Workspace, asset: str, partition: str, version: str)
             yield asdict(result)
 
 
+def _answers(workspace: Workspace, other: Asset, partition: str, version: str) -> Iterator[dict[str, Any]]:
+    """What another asset than that of the results says of a partition."""
+    severity = {check.name: check.severity for check in other.own_checks}
+    for fingerprint in workspace.lake.index.find(other.name, partition, version)[:1]:
+        for found in stored_results(workspace.lake, other.name, partition, fingerprint):
+            failed = None if found.passed else found.severity or severity[found.check]
+            passed = float(found.passed)
+            yield asdict(
+                Result(
+                    found.check, "", "accepted", found.passed, failed, passed, 1.0, 1.0, 0, found.description
+                )
+            )
+
+
 def _problems(workspace: Workspace, one: Checked, planned: Planned) -> dict[str, Result]:
     """What no value says of a table, by partition."""
     found = {
@@ -135,11 +165,7 @@ def show_quality(
 ) -> None:
     """Write the page anew after a run that had to do with a checked table."""
     did = {*outcome.computed, *outcome.reused, *outcome.withdrawn, *outcome.failed}
-    names = {
-        name
-        for one in checked_tables(workspace.project)
-        for name in (one.raw, one.validated.name, one.results.name)
-    }
+    names = {name for one in checked_tables(workspace.project) for name in one.assets}
     if reports is not None and did & names:
         write_quality_page(workspace, heads, plan(), reports)
 

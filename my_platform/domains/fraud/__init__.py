@@ -1,6 +1,6 @@
 """Payment-card fraud: the shipped domain, and all that a user replaces."""
 
-from my_platform.domains.fraud.assets import assets, contenders, document, prepare
+from my_platform.domains.fraud.assets import assets, contenders, document, logged, prepare
 from my_platform.domains.fraud.service import services
 
-__all__ = ["assets", "contenders", "document", "prepare", "services"]
+__all__ = ["assets", "contenders", "document", "logged", "prepare", "services"]

@@ -1,6 +1,6 @@
 """The assets of card fraud, from landed files to evaluation reports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,16 @@ from my_platform.domains.fraud.features import FEATURES, customer_spending, term
 from my_platform.domains.fraud.labels import labelled_transactions
 from my_platform.domains.fraud.models import load_model, weekly_assets
 from my_platform.domains.fraud.publishing import USE, model_publisher, report_publisher
+from my_platform.domains.fraud.scored_requests import (
+    FEATURE_ASSETS,
+    SKEW,
+    TABLE,
+    VALIDATED,
+    WATCH,
+    logged_table,
+    scored_contract,
+    skew_asset,
+)
 from my_platform.domains.fraud.smaller import smaller_assets
 from my_platform.domains.fraud.tabm import load_net, tabm_assets
 from my_platform.domains.fraud.tabm_tuned import tuned_asset
@@ -22,7 +32,7 @@ from my_platform.domains.fraud.tuning import (
     lightgbm_tuning,
 )
 from my_platform.features.assets import feature_asset
-from my_platform.incremental.declare import Asset, Grain
+from my_platform.incremental.declare import Asset, Column, Grain
 from my_platform.learning.contender import Contender, TestColumns
 from my_platform.learning.nets.compute import device_kind
 from my_platform.learning.registry import Registry
@@ -38,6 +48,7 @@ from my_platform.quality.profiles import profile_table
 from my_platform.quality.references import known_keys, unknown_keys
 from my_platform.quality.tables import raw_table, validated_table
 from my_platform.quality.watch import Watch
+from my_platform.serving.log_landing import LoggedTable
 from my_platform.settings import CHECKOUT, Settings
 
 DBT_PROJECT = CHECKOUT / "dbt"
@@ -119,9 +130,37 @@ def assets(settings: Settings) -> list[Asset]:
             publish_report=report_publisher(settings.reports, registry),
         ),
         export_asset(fraud_lightgbm_onnx, "fraud_lightgbm", kinds=("lightgbm",)),
+        *_served(settings, (spending, usual, risk)),
         *_nets(settings, registry),
         *_variants(settings),
     ]
+
+
+def logged(settings: Settings) -> list[LoggedTable]:
+    """The prediction logs that land as tables."""
+    made = {asset.name: asset for asset in assets(settings)}
+    return [logged_table(_columns_of([made[name] for name in FEATURE_ASSETS]))]
+
+
+def _served(settings: Settings, features: Sequence[Asset]) -> list[Asset]:
+    """What the scoring service logged, where there is one, and how it compares with what models are trained on."""
+    contract = scored_contract(_columns_of(features))
+    raw = raw_table(
+        f"raw/{TABLE}",
+        contract,
+        source=TABLE,
+        description="Card transactions as the service scored them, landed from its log.",
+    )
+    valid = validated_table(
+        VALIDATED, raw, contract, description="Scored card transactions that keep the contract, sorted."
+    )
+    profiles = profile_table(valid)
+    checks = check_table(valid, profiles, WATCH, publish=page_linker(settings.reports))
+    return [raw, valid, profiles, checks, skew_asset(features)]
+
+
+def _columns_of(features: Sequence[Asset]) -> dict[str, Column]:
+    return {name: column for asset in features for name, column in asset.columns.items()}
 
 
 def _nets(settings: Settings, registry: Registry) -> list[Asset]:
@@ -181,6 +220,7 @@ def contenders(settings: Settings) -> list[Contender]:
         "columns": columns,
         "policy": parameters.POLICY,
         "looked_at": parameters.CARDS_A_DAY,
+        "consistency": (SKEW,),
     }
     choice = lightgbm_choice(settings)
     found = [
