@@ -1,16 +1,50 @@
 """The commands about what was scored: in bulk, by the service, and with which data."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from my_platform.console import Json, print_json, settings_of_call, show_table
+from my_platform.console import Json, complain, print_json, settings_of_call, show_table
+from my_platform.errors import PlatformError
 
 
 def add_bulk_commands(app: typer.Typer) -> None:
     """Make the commands part of an application."""
+    app.command()(score)
     app.command("land-log")(land_log)
+
+
+def score(
+    file: Annotated[Path, typer.Argument(help="Rows with the champion's features, Parquet or CSV.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The Parquet file to write.")],
+    use: Annotated[str | None, typer.Option(help="What the model is for; default: the only one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a file of rows with the champion: exit code 1 where rows went to quarantine."""
+    from my_platform.learning.bundle import read_bundle
+    from my_platform.learning.ledger import PromotionLedger
+    from my_platform.serving.bulk import score_file
+
+    settings = settings_of_call()
+    ledger = PromotionLedger(settings.registry / "promotions.jsonl")
+    known = ledger.uses()
+    if use is None and len(known) == 1:
+        (use,) = known
+    champion = ledger.standing(use).champion if use in known else None
+    if champion is None:
+        told = ", ".join(known) or "none, as no model was ever promoted"
+        raise PlatformError(f"say with --use which champion scores; there are {told}")
+    bundle = read_bundle(settings.registry / "bundles", champion.bundle)
+    found = score_file(file, output, bundle, threads=settings.threads).as_json()
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(f"{found['scored']:,} rows scored by {champion.model}@{champion.week} into {output}")
+        if found["quarantined"]:
+            complain(f"{found['quarantined']:,} rows are in {found['quarantine']}, with the reason")
+    if found["quarantined"]:
+        raise SystemExit(1)
 
 
 def land_log(as_json: Json = False) -> None:

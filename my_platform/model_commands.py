@@ -89,6 +89,7 @@ def rollback(
     started = time.perf_counter()
     from my_platform.learning.registry import Registry
     from my_platform.learning.tracking import Tracker
+    from my_platform.storage.places import open_place
 
     settings = settings_of_call()
     registry = Registry(settings.registry, Tracker(settings.mlflow_folder))
@@ -98,7 +99,8 @@ def rollback(
     if use not in known:
         told = ", ".join(known) or "none, as no model was ever promoted"
         raise PlatformError(f"say for which use of models to go back; there are {told}")
-    line = registry.roll_back(use, who=getpass.getuser(), why=reason)
+    place = open_place(settings.landing)
+    line = registry.roll_back(use, who=getpass.getuser(), why=reason, place=place)
     assert line.before is not None
     seconds = round(time.perf_counter() - started, 3)
     if as_json:

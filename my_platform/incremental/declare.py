@@ -18,9 +18,11 @@ from my_platform.incremental.checks import Check, CheckResult
 from my_platform.incremental.sources import keep_sources
 
 EPOCH = date(1970, 1, 1).toordinal()
-# What an asset reads that is no asset: landed tables, and decisions about the rows of an asset.
+# What an asset reads that is no asset: landed tables, decisions about the rows of an asset, and who serves.
 LANDED = "landing:"
 DECIDED = f"{LANDED}decisions/"
+# Who is champion of a use on a day, as the promotion ledger says.
+SERVED = f"{LANDED}served/"
 
 
 class Grain(Enum):

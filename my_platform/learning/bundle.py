@@ -70,6 +70,18 @@ def read_bundle(folder: Path, digest: str) -> Bundle:
     return Bundle(digest, about, files)
 
 
+def bundle_called(folder: Path, start: str) -> Bundle:
+    """The bundle whose name begins with some of its digits, every byte of it checked.
+
+    Raises:
+        DamagedBundle: there is none, there are several, or it is not whole.
+    """
+    found = sorted(path.name for path in folder.glob(f"{start}*"))
+    if len(found) != 1:
+        raise DamagedBundle(folder / start, f"{len(found)} bundles have this name, where one is expected")
+    return read_bundle(folder, found[0])
+
+
 def _read(folder: Path, digest: str, name: str) -> bytes:
     try:
         return (folder / digest / name).read_bytes()

@@ -46,6 +46,7 @@ class Contender:
         export: the asset of the same model as ONNX, which is what serves; empty where its own files serve.
         looked_at: rows with the highest score that can be looked at each day; sets the operating threshold.
         tuning: how its parameters can be searched.
+        rows: the landed table of the rows that it scores.
         consistency: daily assets whose failed checks on the last days stand in the way of any candidate, such as
             one that holds served features against the offline ones.
         chosen_on: the weeks whose tests its parameters were chosen by, which therefore do not tell how good it is.
@@ -64,6 +65,7 @@ class Contender:
     tuning: Tuning | None = None
     chosen_on: tuple[str, ...] = ()
     export: str = ""
+    rows: str = ""
     consistency: tuple[str, ...] = ()
 
     @property

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from my_platform.incremental.declare import ordinal
 from my_platform.storage.objects import locked
 
 Action = Literal["promote", "rollback"]
@@ -47,6 +48,7 @@ class Line:
         forced: whether a person overruled the gate.
         gate: the verdict with its figures; empty for a rollback.
         measured: what the model took, beside its budget.
+        from_day: the first day whose rows it scores in bulk, YYYY-MM-DD: the one after the last that had landed.
     """
 
     at: str
@@ -59,6 +61,7 @@ class Line:
     forced: bool = False
     gate: Mapping[str, Any] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
+    from_day: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The line as it stands in the file."""
@@ -86,6 +89,21 @@ class Standing:
     def previous(self) -> Served | None:
         """What a rollback goes back to."""
         return self.serving[-2] if len(self.serving) > 1 else None
+
+
+def champions_by_day(lines: Sequence[Line], last: int) -> dict[int, bytes]:
+    """The champion of each day up to a last one, by the first 16 bytes of its bundle's name; days since 1970.
+
+    A promotion or a rollback counts from its own day on and changes no day before it. A line of an earlier version,
+    which names none, counts from the day on which it was written.
+    """
+    found: dict[int, bytes] = {}
+    first = None
+    for line in lines:
+        day = ordinal(line.from_day or line.at[:10])
+        first = day if first is None else max(first, day)
+        found |= dict.fromkeys(range(first, last + 1), bytes.fromhex(line.after.bundle)[:16])
+    return found
 
 
 def now() -> str:

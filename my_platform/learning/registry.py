@@ -14,6 +14,8 @@ from my_platform.errors import PlatformError
 from my_platform.learning.bundle import read_bundle
 from my_platform.learning.ledger import Line, PromotionLedger, now
 from my_platform.learning.tracking import Tracker
+from my_platform.storage.landing import day_to_come
+from my_platform.storage.places import LandingPlace
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -120,8 +122,11 @@ class Registry:
         ordered = sorted(found, key=lambda version: int(version.version), reverse=True)
         return [_registered(version, aliases) for version in ordered]
 
-    def roll_back(self, use: str, *, who: str, why: str) -> Line:
+    def roll_back(self, use: str, *, who: str, why: str, place: LandingPlace | None = None) -> Line:
         """Make the former champion the champion again, and return the line that says so.
+
+        Args:
+            place: landing, by whose last day the line tells from which day on it counts.
 
         Only the ledger and the former bundle are read; MLflow's aliases follow with ``set_aliases``.
 
@@ -137,8 +142,9 @@ class Registry:
                     f"{champion.model} {champion.week} is the first" if champion else "there is no champion"
                 )
                 raise PlatformError(f"{use} cannot go back to a former champion: {found}")
-            read_bundle(self.bundles, previous.bundle)
-            line = Line(now(), who, "rollback", use, why, champion, previous)
+            rows = read_bundle(self.bundles, previous.bundle).about.get("rows", "")
+            from_day = day_to_come(place, rows) if place is not None else ""
+            line = Line(now(), who, "rollback", use, why, champion, previous, from_day=from_day)
             if self.ledger.append(line, standing):
                 return line
 

@@ -137,7 +137,12 @@ def _answered(models: Models, looked: Looked) -> Looked:
         why = f"it came back by a rollback at {last.at}; a person has to look"
         return Looked(looked.use, looked.champion, looked.health, looked.breached, hindered=why)
     try:
-        line = models.registry.roll_back(looked.use, who=WATCH, why="; ".join(looked.breached))
+        line = models.registry.roll_back(
+            looked.use,
+            who=WATCH,
+            why="; ".join(looked.breached),
+            place=models.workspace.landing.place,
+        )
     except PlatformError as error:
         return Looked(looked.use, looked.champion, looked.health, looked.breached, hindered=str(error))
     models.registry.set_aliases(looked.use)

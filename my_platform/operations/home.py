@@ -12,6 +12,7 @@ import dagster as dg
 from my_platform.errors import HomeError, PlatformError
 from my_platform.incremental.declare import Asset, Grain, day_key
 from my_platform.learning.contender import Contender
+from my_platform.learning.ledger import PromotionLedger
 from my_platform.learning.registry import Registry
 from my_platform.learning.tracking import Tracker
 from my_platform.operations.assets import Place
@@ -162,7 +163,8 @@ def open_workspace(settings: Settings, project: Project | None = None) -> Worksp
     lake = Lake(open_store(settings.lake), FolderStore(settings.home / "quarantine"), index)
     limits = Limits(settings.most_file_rows, settings.most_file_bytes)
     landing = Landing(open_place(settings.landing), index, limits, settings.quiet_s)
-    return Workspace(project or load_project(settings), lake, landing)
+    ledger = PromotionLedger(settings.registry / "promotions.jsonl")
+    return Workspace(project or load_project(settings), lake, landing, ledger=ledger)
 
 
 def open_heads(settings: Settings, workspace: Workspace, instance: dg.DagsterInstance) -> DagsterHeads:

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator, Mapping, Sequence
 
 from my_platform.errors import PlatformError, Refused
-from my_platform.incremental.declare import DECIDED, LANDED, Asset, ordinal
+from my_platform.incremental.declare import DECIDED, LANDED, SERVED, Asset, ordinal
 from my_platform.incremental.planner import Entry, Node, State, fingerprint_of, passed_over, window_keys
 from my_platform.operations.outcome import Heads
 from my_platform.operations.platform import Workspace
@@ -50,9 +50,9 @@ class Inputs:
 
     def now(self, heads: Heads) -> dict[str, dict[str, str]]:
         """The versions that the inputs and the asset itself have now, by asset and partition, without landing."""
-        decided = {r.asset for r in self.asset.reads.values() if r.asset.startswith(DECIDED)}
+        said = {r.asset for r in self.asset.reads.values() if r.asset.startswith((DECIDED, SERVED))}
         current = heads.read([*self.parents, self.node.name])
-        return {**current, **{name: self.workspace.decided_now(name) for name in decided}}
+        return {**current, **{name: self.workspace.said_now(name) for name in said}}
 
     def versions(self, entry: Entry, name: str) -> dict[str, str]:
         """The versions of a read's partitions that are there, or that were there when they were accepted."""
@@ -112,8 +112,8 @@ class Inputs:
         """The input that has another head now than the one that was read; None if all stand still."""
         for _, read in self.node.reads:
             parent = self.states[read.asset]
-            decided = read.asset.startswith(DECIDED)
-            if read.asset.startswith(LANDED) and not decided:
+            said = read.asset.startswith((DECIDED, SERVED))
+            if read.asset.startswith(LANDED) and not said:
                 if not self.workspace.landed_still(read.asset, parent.grain, entry.key):
                     return f"{read.asset} {partition_key(parent.grain, entry.key)}"
                 continue
@@ -122,7 +122,7 @@ class Inputs:
                 version = parent.get(key)
                 current = now.get(read.asset, {}).get(partition, ABSENT)
                 if (version.hex() if version else ABSENT) != current and (
-                    decided or not self._no_head(read.asset, partition, current, version)
+                    said or not self._no_head(read.asset, partition, current, version)
                 ):
                     return f"{read.asset} {partition}"
         return None

@@ -8,9 +8,10 @@ from functools import cached_property
 from my_platform.errors import PlatformError
 from my_platform.incremental.code import code_version, parameters_text
 from my_platform.incremental.content import data_version
-from my_platform.incremental.declare import DECIDED, EPOCH, LANDED, Asset, Grain, ordinal, week_start
+from my_platform.incremental.declare import DECIDED, EPOCH, LANDED, SERVED, Asset, Grain, ordinal, week_start
 from my_platform.incremental.planner import Node, State, in_order
 from my_platform.learning.contender import Contender
+from my_platform.learning.ledger import PromotionLedger, champions_by_day
 from my_platform.storage.decisions import Decided, Decisions
 from my_platform.storage.lake import Lake, partition_key
 from my_platform.storage.landing import Landed, Landing
@@ -83,6 +84,12 @@ class Project:
         reads = [(asset.grain, read.asset) for asset in self.assets.values() for read in asset.reads.values()]
         return {name.removeprefix(DECIDED): grain for grain, name in reads if name.startswith(DECIDED)}
 
+    @cached_property
+    def uses(self) -> list[str]:
+        """The uses whose champions are read."""
+        reads = {read.asset for asset in self.assets.values() for read in asset.reads.values()}
+        return sorted(name.removeprefix(SERVED) for name in reads if name.startswith(SERVED))
+
     def code_of(self, name: str) -> dict[str, str]:
         """The code versions of an asset and of all that it is made from."""
         return {found: self.code_versions[found] for found in sorted(self.ancestors([name]))}
@@ -108,11 +115,14 @@ class Workspace:
     landing: Landing
     landed: dict[str, Landed] = field(default_factory=dict)
     decided: dict[str, Decided] = field(default_factory=dict)
+    ledger: PromotionLedger | None = None
+    served: dict[str, Landed] = field(default_factory=dict)
 
     def look(self, *, verify: bool = False) -> dict[str, Landed]:
         """Reconcile the ledger with what lies in landing now."""
         self.landed = self.landing.scan(self.project.tables, verify=verify)
         self.decided = self.decisions.scan(self.project.decided)
+        self.served = {use: self._champions(use) for use in self.project.uses}
         return self.landed
 
     @property
@@ -129,6 +139,8 @@ class Workspace:
         """What was seen at the last look of a landed table or of decisions, by the name that assets read."""
         if name.startswith(DECIDED):
             return self.decided[name.removeprefix(DECIDED)].landed
+        if name.startswith(SERVED):
+            return self.served[name.removeprefix(SERVED)]
         return self.landed[name.removeprefix(LANDED)]
 
     def landed_still(self, name: str, grain: Grain, key: int) -> bool:
@@ -138,8 +150,11 @@ class Workspace:
             return not self.landing.has(name.removeprefix(LANDED), grain, key)
         return self.landing.still(seen, key)
 
-    def decided_now(self, name: str) -> dict[str, str]:
-        """The versions of the decisions about an asset as they are now, by partition."""
+    def said_now(self, name: str) -> dict[str, str]:
+        """The versions of the decisions about an asset, or of a use's champions, as they are now, by partition."""
+        if name.startswith(SERVED):
+            digests = self._champions(name.removeprefix(SERVED)).digests
+            return {partition_key(Grain.DAY, key): digest.hex() for key, digest in digests.items()}
         asset = name.removeprefix(DECIDED)
         grain = self.project.decided[asset]
         digests = self.decisions.scan({asset: grain})[asset].landed.digests
@@ -155,22 +170,33 @@ class Workspace:
             f"{DECIDED}{name}": State.of(self.project.decided[name], found.landed.digests)
             for name, found in self.decided.items()
         }
-        return {**landed, **decided}
+        served = {f"{SERVED}{use}": State.of(Grain.DAY, found.digests) for use, found in self.served.items()}
+        return {**landed, **decided, **served}
 
-    def domain(self, node: Node) -> tuple[int, int]:
-        """First and last partition that an asset can have, from the days that have landed."""
-        if node.grain is Grain.ONCE:
-            return 0, 0
+    def _champions(self, use: str) -> Landed:
+        """The champion of each day that has landed, by the first bytes of its bundle's name."""
+        if self.ledger is None:
+            return Landed()
+        _, last = self._days
+        return Landed(champions_by_day(self.ledger.lines(use), last))
+
+    @property
+    def _days(self) -> tuple[int, int]:
+        """The first and the last day that has landed."""
         days = [
             key
             for name, landed in self.landed.items()
             if self.project.tables[name] is Grain.DAY
             for key in landed.digests
         ]
-        if not days:
-            return 0, -1
-        first, last = min(days), max(days)
-        if node.grain is Grain.DAY:
+        return (min(days), max(days)) if days else (0, -1)
+
+    def domain(self, node: Node) -> tuple[int, int]:
+        """First and last partition that an asset can have, from the days that have landed."""
+        if node.grain is Grain.ONCE:
+            return 0, 0
+        first, last = self._days
+        if first > last or node.grain is Grain.DAY:
             return first, last
         return _first_wednesday(first), week_start_ordinal(last + 1)
 

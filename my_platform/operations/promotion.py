@@ -15,6 +15,7 @@ from my_platform.operations.judging import Judged, Rival, judge_candidate
 from my_platform.operations.models import Models
 from my_platform.operations.outcome import Outcome
 from my_platform.storage.lake import file_in
+from my_platform.storage.landing import day_to_come
 from my_platform.storage.objects import replace_file
 
 GATE = "gate"
@@ -78,6 +79,7 @@ def promote(models: Models, candidate: Candidate, *, who: str, why: str, forced:
         overruled = forced and not judged.verdict.passed
         if not judged.verdict.passed and not (overruled and judged.verdict.can_be_forced):
             return Promotion(candidate, judged, None)
+        contender = models.contender(candidate.model)
         about = _about(models, candidate, judged, why if overruled else "")
         served = Served(
             candidate.model,
@@ -98,6 +100,7 @@ def promote(models: Models, candidate: Candidate, *, who: str, why: str, forced:
             overruled,
             judged.verdict.as_json(),
             judged.measured.as_json() if judged.measured else {},
+            day_to_come(models.workspace.landing.place, contender.rows),
         )
         # Where another promotion came in between, the candidate is judged anew, against its champion.
         if models.registry.ledger.append(line, standing):
@@ -219,6 +222,7 @@ def _about(models: Models, candidate: Candidate, judged: Judged, overruled: str)
         "inputs": record.get("inputs"),
         "features": list(contender.columns.features),
         "predictions": contender.predictions,
+        "rows": contender.rows,
         **({"export": dict(judged.exported)} if judged.exported else {}),
         "tested": dict(judged.tests),
         "gate": {"figures": judged.verdict.as_json(), "overruled": overruled},

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from my_platform.incremental.declare import DECIDED, LANDED, Asset, Grain, Read, week_start
+from my_platform.incremental.declare import DECIDED, LANDED, SERVED, Asset, Grain, Read, week_start
 from my_platform.operations.heads import asset_key
 from my_platform.operations.lineage import described, lineage_metadata
 from my_platform.operations.platform import Project
@@ -149,6 +149,8 @@ def _mapping(parent: Grain, child: Grain, first: int, last: int) -> dg.Partition
 def _in_words(read: Read, project: Project) -> str:
     if read.asset.startswith(DECIDED):
         return "rows that people let in after all"
+    if read.asset.startswith(SERVED):
+        return f"who is champion of {read.asset.removeprefix(SERVED)} on the day"
     if read.asset.startswith(LANDED):
         return f"landed files of {read.asset.removeprefix(LANDED)}"
     if project.assets[read.asset].grain is Grain.ONCE:

@@ -255,6 +255,13 @@ def key_of(path: str, name: str, grain: Grain) -> int | None:
     return key if day_key(key) == day else None
 
 
+def day_to_come(place: LandingPlace, name: str) -> str:
+    """The day after the last one that has landed of a daily table, YYYY-MM-DD; empty where none has."""
+    found = [key_of(listed.path, name, Grain.DAY) for listed in place.list(name)] if name else []
+    days = [key for key in found if key is not None]
+    return day_key(max(days) + 1) if days else ""
+
+
 def _same(listed: Listed, known: LandedFile) -> bool:
     return not listed.kind and (listed.size, listed.mtime_ns, listed.mark) == (
         known.size,

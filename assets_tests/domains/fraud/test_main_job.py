@@ -62,6 +62,13 @@ EXPECTED = {
     "test_set": days(14, LAST - 13, 7),
     "evaluation": days(14, LAST - 13, 7),
 }
+# What the scoring service logs, and what a champion scores: there is none in this home, and nothing waits for it.
+OPTIONAL = [
+    *(f"{step}/scored_requests" for step in STEPS),
+    "training_serving_skew",
+    "scored_transactions",
+    "serving_monitor",
+]
 
 
 class Built:
@@ -112,7 +119,9 @@ def built() -> Iterator[Built]:
 def test_one_run_computes_every_partition_that_can_be_computed(built: Built) -> None:
     assert built.report.outcome.failed == {}
     assert built.report.as_json()["computed"] == {name: EXPECTED[name] for name in sorted(EXPECTED)}
-    assert {name: list(found) for name, found in built.versions.items()} == built.report.as_json()["computed"]
+    found = {name: list(versions) for name, versions in built.versions.items() if versions}
+    assert found == built.report.as_json()["computed"]
+    assert sorted(built.versions.keys() - found.keys()) == sorted(OPTIONAL)
     assert built.report.runs == 1
 
 
@@ -120,6 +129,8 @@ def test_each_partition_is_a_materialization_of_that_run_with_its_own_version(bu
     (run,) = built.session.instance.get_runs()
     assert run.status == dg.DagsterRunStatus.SUCCESS
     for name, partitions in built.versions.items():
+        if not partitions:
+            continue
         found = built.session.instance.fetch_materializations(
             dg.AssetRecordsFilter(dg.AssetKey(name.split("/"))), limit=1000
         ).records
@@ -304,7 +315,8 @@ def test_the_marts_count_what_has_landed(built: Built) -> None:
 
 
 def test_every_check_is_told_of_every_partition(built: Built) -> None:
-    assets = built.session.workspace.project.assets
+    every = built.session.workspace.project.assets
+    assets = {name: asset for name, asset in every.items() if name not in OPTIONAL}
     checks = {(c.about or name, c.name) for name, asset in assets.items() for c in asset.own_checks}
     assert {asset for asset, _ in checks} == {
         *(name for name in EXPECTED if name.startswith(("raw/", "validated/", "marts/"))),
@@ -362,22 +374,24 @@ def test_a_week_of_one_class_fits_no_model(built: Built) -> None:
 def test_every_asset_says_what_it_is(built: Built) -> None:
     graph = built.session.definitions.resolve_asset_graph()
     keys = {key.to_user_string(): key for key in graph.get_all_asset_keys()}
-    assert sorted(keys) == sorted(EXPECTED)
+    assert sorted(keys) == sorted([*EXPECTED, *OPTIONAL])
     for name, key in keys.items():
         node = graph.get(key)
         assert node.description, name
         assert node.owners, name
         assert node.kinds, name
         assert node.group_name not in (None, "default"), name
-        stored = built.table(name, EXPECTED[name][-1])
         columns = node.metadata["dagster/column_schema"].columns
-        assert [column.name for column in columns] == stored.columns, name
-        assert [column.type for column in columns] == [str(kind) for kind in stored.dtypes], name
+        named = [column.name for column in columns]
+        if name in EXPECTED:
+            stored = built.table(name, EXPECTED[name][-1])
+            assert named == stored.columns, name
+            assert [column.type for column in columns] == [str(kind) for kind in stored.dtypes], name
         assert all(column.description for column in columns), name
         # A profile has a row for each column of its table, checks one for each result.
         if name != "training_set_replay" and not name.startswith(("profiles/", "checks/")):
             lineage = node.metadata["dagster/column_lineage"].column_lineage
-            assert set(lineage.deps_by_column) == set(stored.columns), name
+            assert set(lineage.deps_by_column) == set(named), name
 
 
 def test_a_broken_day_leaves_the_last_good_version_and_heals(built: Built) -> None:

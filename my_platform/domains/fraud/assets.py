@@ -6,6 +6,7 @@ from typing import Any
 
 from my_platform.domains.fraud import contracts, parameters
 from my_platform.domains.fraud.blend import blend_assets, load_blend
+from my_platform.domains.fraud.bulk import scored_transactions
 from my_platform.domains.fraud.evaluation import SLICES
 from my_platform.domains.fraud.exports import export_asset, fraud_lightgbm_onnx, fraud_tabm_onnx
 from my_platform.domains.fraud.features import FEATURES, customer_spending, terminal_risk, usual_spending
@@ -156,7 +157,14 @@ def _served(settings: Settings, features: Sequence[Asset]) -> list[Asset]:
     )
     profiles = profile_table(valid)
     checks = check_table(valid, profiles, WATCH, publish=page_linker(settings.reports))
-    return [raw, valid, profiles, checks, skew_asset(features)]
+    return [
+        raw,
+        valid,
+        profiles,
+        checks,
+        skew_asset(features),
+        scored_transactions(settings.registry / "bundles"),
+    ]
 
 
 def _columns_of(features: Sequence[Asset]) -> dict[str, Column]:
@@ -220,6 +228,7 @@ def contenders(settings: Settings) -> list[Contender]:
         "columns": columns,
         "policy": parameters.POLICY,
         "looked_at": parameters.CARDS_A_DAY,
+        "rows": "transactions",
         "consistency": (SKEW,),
     }
     choice = lightgbm_choice(settings)

@@ -1,0 +1,225 @@
+"""Bulk scoring: a file of rows with features becomes a file with their scores, some rows at a time.
+
+Rows keep their order and carry their number. A row with a value that is no number, or an infinite one, goes to a
+second file with the reason; every row is in exactly one of the two.
+"""
+
+import csv
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from my_platform.errors import PlatformError
+from my_platform.learning.bundle import Bundle
+from my_platform.learning.export.scoring import OnnxModel
+from my_platform.serving.champion_scores import champion_model, threshold_of
+
+ROW = "row_number"
+QUARANTINE = ".quarantine.parquet"
+_SCORES = ("PROBABILITY", "FLAGGED")
+_ROWS_AT_ONCE = 1 << 17
+_CSV_BYTES_AT_ONCE = 32 << 20
+_SUFFIXES = (".parquet", ".csv")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What scoring a file gave: rows by file, and the bundle that scored them."""
+
+    rows: int
+    scored: int
+    quarantined: int
+    output: str
+    quarantine: str | None
+    bundle: str
+    model: str
+    week: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def score_file(source: Path, target: Path, bundle: Bundle, *, threads: int = 1) -> Scored:
+    """Score a file of rows with the features of a bundle, Parquet or CSV, larger than memory too.
+
+    The output has the columns of the source that are no features, the row's number from 0 on, and its score. Both
+    files appear whole, when all rows are done.
+
+    Raises:
+        PlatformError: the source is no such file, lacks a feature, or holds columns that the output adds.
+    """
+    from pyarrow import parquet
+
+    columns, batches = _opened(source)
+    features: list[str] = list(bundle.about["features"])
+    _check_columns(source, columns, features)
+    kept = [name for name in columns if name not in features]
+    model = champion_model(bundle, rows_at_once=_ROWS_AT_ONCE, threads=threads)
+    threshold = threshold_of(bundle)
+    beside = target.with_name(f"{target.name}{QUARANTINE}")
+    staged, staged_bad = (path.with_name(f".{path.name}.{secrets.token_hex(8)}") for path in (target, beside))
+    rows = good = 0
+    try:
+        with ExitStack() as files:
+            writers: dict[Path, Any] = {}
+
+            def write(path: Path, frame: pl.DataFrame) -> None:
+                table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+                if path not in writers:
+                    opened = parquet.ParquetWriter(
+                        path, table.schema, compression="zstd", compression_level=1
+                    )
+                    writers[path] = files.enter_context(opened)
+                writers[path].write_table(table)
+
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for frame in batches:
+                numbered = frame.with_row_index(ROW, offset=rows).with_columns(pl.col(ROW).cast(pl.Int64))
+                rows += frame.height
+                fit, bad = _split(numbered, features)
+                if bad.height:
+                    write(staged_bad, bad)
+                write(staged, _scores(fit, features, kept, model, threshold))
+                good += fit.height
+        if not rows:
+            raise PlatformError(f"{source} holds no row, so there is nothing to score")
+        staged.replace(target)
+        if rows > good:
+            staged_bad.replace(beside)
+        else:
+            beside.unlink(missing_ok=True)
+    finally:
+        staged.unlink(missing_ok=True)
+        staged_bad.unlink(missing_ok=True)
+    told = str(beside) if rows > good else None
+    about = bundle.about
+    return Scored(rows, good, rows - good, str(target), told, bundle.digest, about["model"], about["week"])
+
+
+def _scores(
+    rows: pl.DataFrame,
+    features: Sequence[str],
+    kept: Sequence[str],
+    model: OnnxModel,
+    threshold: float | None,
+) -> pl.DataFrame:
+    matrix = _matrix(rows, features)
+    probability = model.rows(matrix) if rows.height else np.zeros(0)
+    flagged = pl.lit(None, pl.Boolean) if threshold is None else pl.Series(probability >= threshold)
+    return rows.select(ROW, *kept).with_columns(
+        PROBABILITY=pl.Series(probability, dtype=pl.Float64), FLAGGED=flagged
+    )
+
+
+def _matrix(rows: pl.DataFrame, features: Sequence[str]) -> np.ndarray:
+    """Rows × features as one array whose rows lie side by side, NaN where missing."""
+    matrix = np.empty((rows.height, len(features)))
+    for at, name in enumerate(features):
+        matrix[:, at] = rows[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return matrix
+
+
+def _split(rows: pl.DataFrame, features: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows whose features are numbers, as such, and the others as they came, with the reason."""
+    typed = rows.with_columns(
+        pl.col(name).cast(pl.Float64, strict=False)
+        for name in features
+        if not (rows.schema[name].is_numeric() or rows.schema[name] == pl.Boolean)
+    )
+    wrong = [
+        pl.when(rows[name].is_not_null() & typed[name].is_null())
+        .then(pl.lit(f"column {name}: not a number"))
+        .when(typed[name].cast(pl.Float64).is_infinite())
+        .then(pl.lit(f"column {name}: infinite"))
+        .alias(name)
+        for name in features
+        if typed.schema[name].is_float()
+    ]
+    found = rows.select(ROW).with_columns(wrong).select(ROW, reason=_first_reason(wrong))
+    broken = found["reason"].is_not_null()
+    if not broken.any():
+        return typed, rows.clear()
+    bad = rows.filter(broken).with_columns(
+        reason=found["reason"].filter(broken), **{name: pl.col(name).cast(pl.String) for name in features}
+    )
+    return typed.filter(~broken), bad.select(ROW, "reason", pl.exclude(ROW, "reason"))
+
+
+def _first_reason(wrong: Sequence[pl.Expr]) -> pl.Expr:
+    """The first feature that has something against it; null where none has."""
+    names = [expression.meta.output_name() for expression in wrong]
+    return pl.coalesce(*names) if names else pl.lit(None, pl.String)
+
+
+def _opened(source: Path) -> tuple[list[str], Iterator[pl.DataFrame]]:
+    """The columns of a file, and its rows some at a time."""
+    if not source.is_file():
+        raise PlatformError(f"{source} is no file; name a Parquet or CSV file of rows with features")
+    if source.suffix == ".parquet":
+        return _parquet(source)
+    if source.suffix == ".csv":
+        return _csv(source)
+    raise PlatformError(f"{source} ends with {source.suffix or 'nothing'}; expected {' or '.join(_SUFFIXES)}")
+
+
+def _parquet(source: Path) -> tuple[list[str], Iterator[pl.DataFrame]]:
+    from pyarrow import ArrowInvalid, parquet
+
+    try:
+        file = parquet.ParquetFile(source)
+    except (ArrowInvalid, OSError) as error:
+        raise PlatformError(f"{source} is no readable Parquet file: {error}") from error
+    names = list(file.schema_arrow.names)
+
+    def batches() -> Iterator[pl.DataFrame]:
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+            frame = pl.from_arrow(batch)
+            assert isinstance(frame, pl.DataFrame)
+            yield frame
+
+    return names, batches()
+
+
+def _csv(source: Path) -> tuple[list[str], Iterator[pl.DataFrame]]:
+    """All columns as text: what a value is no number of is told by row, not by whole file."""
+    from pyarrow import ArrowInvalid, string
+    from pyarrow import csv as arrow_csv
+
+    try:
+        with open(source, encoding="utf-8") as file:
+            header = next(csv.reader(file), [])
+        reader = arrow_csv.open_csv(
+            source,
+            read_options=arrow_csv.ReadOptions(block_size=_CSV_BYTES_AT_ONCE),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types={name: string() for name in header}, strings_can_be_null=True, null_values=[""]
+            ),
+        )
+    except (ArrowInvalid, UnicodeDecodeError) as error:
+        raise PlatformError(f"{source} is no readable CSV file: {error}") from error
+
+    def batches() -> Iterator[pl.DataFrame]:
+        for batch in reader:
+            frame = pl.from_arrow(batch)
+            assert isinstance(frame, pl.DataFrame)
+            yield frame
+
+    return header, batches()
+
+
+def _check_columns(source: Path, columns: Sequence[str], features: Sequence[str]) -> None:
+    missing = [name for name in features if name not in columns]
+    if missing:
+        raise PlatformError(
+            f"{source} lacks {len(missing)} features of the model: {', '.join(missing[:5])}; score a file that has "
+            "all, such as the champion's test set"
+        )
+    taken = [name for name in columns if name in (ROW, "reason", *_SCORES)]
+    if taken:
+        raise PlatformError(f"{source} has the columns {', '.join(taken)}, which scoring adds; rename them")
