@@ -13,6 +13,7 @@ def add_bulk_commands(app: typer.Typer) -> None:
     """Make the commands part of an application."""
     app.command()(score)
     app.command("land-log")(land_log)
+    app.command("blast-radius")(blast_radius)
 
 
 def score(
@@ -64,3 +65,43 @@ def land_log(as_json: Json = False) -> None:
         for day, number in landed["written"].items()
     ]
     show_table(["table", "day", "rows"], rows) if rows else typer.echo("nothing to land")
+
+
+def blast_radius(
+    asset: Annotated[str, typer.Argument(help="For example validated/transactions.")],
+    partition: Annotated[
+        str, typer.Argument(help="Its day or week, YYYY-MM-DD; none for an unpartitioned asset.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Which predictions of the service used a partition, through their features or their model; --json lists them."""
+    from my_platform.operations import session
+    from my_platform.operations.blast_radius import blast_radius as reached
+    from my_platform.operations.home import load_logged
+
+    settings = settings_of_call()
+    with session.opened(settings) as opened:
+        found = reached(
+            opened.workspace,
+            opened.versions(),
+            load_logged(settings),
+            settings.registry / "bundles",
+            asset,
+            partition,
+        ).as_json()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            each["day"],
+            f"{each['model']}@{each['week']}",
+            each["bundle"][:12],
+            f"{each['rows']:,}",
+            " and ".join(each["through"]),
+        ]
+        for each in found["by_day"]
+    ]
+    if rows:
+        show_table(["day", "model", "bundle", "predictions", "through"], rows)
+    typer.echo(f"{found['predictions']:,} predictions used {asset} {partition}".rstrip())

@@ -34,7 +34,7 @@ SCORES: Mapping[str, Column] = {
 _CHAMPION = "champion"
 
 
-def champion_model(bundle: Bundle, rows_at_once: int | None = None, threads: int = 1) -> OnnxModel:
+def champion_model(bundle: Bundle) -> OnnxModel:
     """The model that a bundle serves.
 
     Raises:
@@ -44,8 +44,7 @@ def champion_model(bundle: Bundle, rows_at_once: int | None = None, threads: int
         raise Refused(
             f"the bundle {bundle.digest[:12]} holds no {MODEL_FILE}; promote a model that is exported"
         )
-    at_once = {} if rows_at_once is None else {"rows_at_once": rows_at_once}
-    return load_onnx(bundle.files[MODEL_FILE], bundle.about["features"], **at_once, threads=threads)
+    return load_onnx(bundle.files[MODEL_FILE], bundle.about["features"])
 
 
 def threshold_of(bundle: Bundle) -> float | None:

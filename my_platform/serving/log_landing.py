@@ -54,6 +54,7 @@ class LoggedTable:
     Attributes:
         use: what the models are for; the log's folder below ``settings.serving``.
         table: the landed table, a folder of files by day.
+        asset: the asset of its validated rows.
         key, time: the columns of the row that identify it and say when it happened.
         row: the row's own columns with their types.
         features: all features with their types; each is landed under ``PREFIX`` and its name.
@@ -62,6 +63,7 @@ class LoggedTable:
 
     use: str
     table: str
+    asset: str
     key: str
     time: str
     row: Mapping[str, pl.DataType]

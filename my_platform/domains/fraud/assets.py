@@ -12,6 +12,7 @@ from my_platform.domains.fraud.exports import export_asset, fraud_lightgbm_onnx,
 from my_platform.domains.fraud.features import FEATURES, customer_spending, terminal_risk, usual_spending
 from my_platform.domains.fraud.labels import labelled_transactions
 from my_platform.domains.fraud.models import load_model, weekly_assets
+from my_platform.domains.fraud.monitor import monitor_asset
 from my_platform.domains.fraud.publishing import USE, model_publisher, report_publisher
 from my_platform.domains.fraud.scored_requests import (
     FEATURE_ASSETS,
@@ -50,6 +51,7 @@ from my_platform.quality.references import known_keys, unknown_keys
 from my_platform.quality.tables import raw_table, validated_table
 from my_platform.quality.watch import Watch
 from my_platform.serving.log_landing import LoggedTable
+from my_platform.serving.monitor_page import monitor_publisher
 from my_platform.settings import CHECKOUT, Settings
 
 DBT_PROJECT = CHECKOUT / "dbt"
@@ -164,6 +166,7 @@ def _served(settings: Settings, features: Sequence[Asset]) -> list[Asset]:
         checks,
         skew_asset(features),
         scored_transactions(settings.registry / "bundles"),
+        monitor_asset(monitor_publisher(settings.reports / USE / "serving")),
     ]
 
 

@@ -54,6 +54,7 @@ def logged_table(features: Mapping[str, Column]) -> LoggedTable:
     return LoggedTable(
         use=USE,
         table=TABLE,
+        asset=VALIDATED,
         key="TRANSACTION_ID",
         time="TX_DATETIME",
         row=dict(contracts.TRANSACTIONS.schema),

@@ -1,4 +1,4 @@
-"""Scores of an ONNX model by ONNX Runtime, on one thread unless more are asked for."""
+"""Scores of an ONNX model by ONNX Runtime on one thread."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -85,14 +85,11 @@ def as_matrix(features: pl.DataFrame) -> NDArray[np.float64]:
     return features.select(pl.all().cast(pl.Float64).fill_null(float("nan"))).to_numpy()
 
 
-def load_onnx(
-    model: bytes, features: Sequence[str], rows_at_once: int = ROWS_AT_ONCE, threads: int = 1
-) -> OnnxModel:
+def load_onnx(model: bytes, features: Sequence[str], rows_at_once: int = ROWS_AT_ONCE) -> OnnxModel:
     """The model of its bytes, whose digest was checked before, with the names of its features in order.
 
     Args:
         rows_at_once: at most; 1 for a model whose score of a row depends on the rows beside it.
-        threads: that score one call together.
 
     Raises:
         Refused: the model takes another number of features, or has not the input and output of this package.
@@ -100,7 +97,7 @@ def load_onnx(
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _ERRORS_ONLY
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
