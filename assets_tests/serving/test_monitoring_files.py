@@ -1,0 +1,87 @@
+"""The Grafana dashboard and the Prometheus rules: they ask for what the service tells, and the real tool takes them."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "monitoring"
+TOLD = {
+    "my_platform_requests_total",
+    *(
+        f"my_platform_{name}_{part}"
+        for name in ("request_seconds", "score")
+        for part in ("bucket", "sum", "count")
+    ),
+    "my_platform_degraded_total",
+    "my_platform_champion_info",
+    "my_platform_state_age_seconds",
+}
+
+
+def dashboard() -> dict[str, Any]:
+    found = json.loads((FOLDER / "dashboard.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def questions() -> list[str]:
+    return [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
+
+
+def asked(text: str) -> set[str]:
+    return set(re.findall(r"(?<![:\w])my_platform_[a-z0-9_]+", text))
+
+
+def promtool(*words: str, folder: Path = FOLDER) -> str:
+    tool = shutil.which("promtool")
+    if tool is None:
+        pytest.skip("promtool is not installed (Debian package prometheus)")
+    done = subprocess.run([tool, *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_the_service_tells() -> None:
+    assert asked(" ".join(questions())) <= TOLD
+    assert asked((FOLDER / "alerts.yml").read_text()) <= TOLD
+
+
+def test_panels_have_their_own_numbers_and_places() -> None:
+    panels = dashboard()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells = [
+        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
+        for panel in panels
+        for x in range(panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "rules", "alerts.yml"),
+        ("check", "config", "prometheus.yml"),
+        ("test", "rules", "alerts.test.yml"),
+    ],
+    ids=" ".join,
+)
+def test_prometheus_takes_the_rules(words: tuple[str, ...]) -> None:
+    said = promtool(*words)
+    assert "WARNING" not in said.upper()
+
+
+def test_prometheus_understands_each_question_of_the_dashboard(tmp_path: Path) -> None:
+    rules = [
+        {"record": f"q:{number}", "expr": question.replace("$__rate_interval", "5m").replace("$job", ".*")}
+        for number, question in enumerate(questions())
+    ]
+    (tmp_path / "questions.yml").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    promtool("check", "rules", "questions.yml", folder=tmp_path)
