@@ -63,18 +63,15 @@ def blast_radius(
         bundles: the folder of the bundles that they name.
 
     Raises:
-        PlatformError: there is no such asset or partition, or no log is landed.
+        PlatformError: there is no such asset or partition.
     """
     project = workspace.project
     if asset not in project.assets:
         raise PlatformError(f"{asset} is no asset; there are {', '.join(sorted(project.assets))}")
     check_key(project.assets[asset], partition)
-    if not any(current.get(log.asset) for log in logs):
-        raise PlatformError(
-            "no prediction log has landed; run `my-platform land-log` and `my-platform refresh`"
-        )
     made_of = _MadeOf(workspace, bundles, asset, partition)
-    by_day, rows = [], []
+    by_day: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for log in logs:
         for day, version in sorted(current.get(log.asset, {}).items()):
             columns = [log.key, "BUNDLE", "MODEL", "WEEK", "PROBABILITY"]
