@@ -156,7 +156,7 @@ h2 { font-size: 15px; margin-bottom: 8px; }
 .note { font-size: 12.5px; color: #64748b; margin-top: 6px; }
 table { width: 100%; border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px 5px 0; text-align: left; vertical-align: top; border-bottom: 1px solid #eef2f6; }
-td { white-space: nowrap; }
+td:not(:nth-child(7)) { white-space: nowrap; }
 th { color: #475569; font-weight: normal; }
 @media print { body { background: #fff; } .panel { break-inside: avoid; } }
 """
