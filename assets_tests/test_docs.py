@@ -99,7 +99,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert done.returncode == 0, done.stderr
         if command is small:
             (folder / "corrected.parquet").write_bytes(landed.read_bytes())
-            pl.DataFrame(dict.fromkeys(FEATURES, [1.0, 2.0])).write_parquet(folder / "rows.parquet")
+            pl.DataFrame({name: [1.0, 2.0] for name in FEATURES}).write_parquet(folder / "rows.parquet")
             rows = pl.read_parquet(landed).with_row_index("row")
             amount = pl.when(pl.col("row") == 3).then(-1.0).otherwise("TX_AMOUNT")
             rows.with_columns(TX_AMOUNT=amount).drop("row").write_parquet(landed)
