@@ -141,6 +141,7 @@ def quote(workspace: Workspace, heads: Heads, file: Path, table: str | None, day
     before = {(e.asset, e.key) for e in plan_as_it_is(workspace, heads).entries}
     landed = workspace.landed[name]
     workspace.landed[name] = Landed({**landed.digests, key: digest}, {**landed.files, key: (str(file),)})
+    workspace.look_at_champions()
     found = _forecast(workspace, heads)
     new = [entry for entry in found.planned.entries if (entry.asset, entry.key) not in before]
     return replace(found, planned=Planned(new, found.planned.states))

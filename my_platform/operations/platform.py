@@ -122,8 +122,12 @@ class Workspace:
         """Reconcile the ledger with what lies in landing now."""
         self.landed = self.landing.scan(self.project.tables, verify=verify)
         self.decided = self.decisions.scan(self.project.decided)
-        self.served = {use: self._champions(use) for use in self.project.uses}
+        self.look_at_champions()
         return self.landed
+
+    def look_at_champions(self) -> None:
+        """See who serves on each day that has landed."""
+        self.served = {use: self._champions(use) for use in self.project.uses}
 
     @property
     def unfinished_s(self) -> float:

@@ -15,6 +15,7 @@ from assets_tests.serving.service_log import table
 from my_platform.cli import app
 from my_platform.domains.fraud.features import FEATURES, joined
 from my_platform.errors import DamagedBundle, PlatformError
+from my_platform.operations.forecast import why
 from my_platform.operations.promotion import promote
 from my_platform.operations.session import Session
 
@@ -70,6 +71,11 @@ def test_a_promotion_makes_no_day_stale_that_was_scored_before(before: Path) -> 
             report = opened.refresh(select=f'+key:"{ASSET}"').as_json()
             assert report["computed"][ASSET] == [homes.day(PROMOTED_AFTER + 4)]
             found = table(opened, ASSET, homes.day(PROMOTED_AFTER + 4))
+            chain = why(opened.workspace, opened.heads, ASSET, homes.day(PROMOTED_AFTER + 4))
+            assert chain["state"] == "fresh"
+            assert {"asset": "landing:served/fraud", "partitions": 1, "changed": 0, "files": []} in chain[
+                "inputs"
+            ]
             assert found["WEEK"].unique().to_list() == [first]
 
 
