@@ -8,6 +8,7 @@ since.
 import hashlib
 import io
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -195,7 +196,8 @@ def _frame(rows: Sequence[tuple[Any, ...]], table: LoggedTable, bundles: _Bundle
             "FEATURE_CODE": code,
             "PROBABILITY": probability,
             "FLAGGED": bool(flagged),
-            "THRESHOLD": threshold,
+            # A bundle that was promoted untested has none, and the service flags nothing.
+            "THRESHOLD": threshold if math.isfinite(threshold) else None,
             "DEGRADED": degraded,
             "LATENCY_US": latency_us,
             "SHADOW_BUNDLE": shadow,

@@ -36,7 +36,9 @@ class Scored(contracts.Transactions):
     FEATURE_CODE: str = pa.Field(description="digest of the code that the bundle's features are made by")
     PROBABILITY: float = pa.Field(ge=0, le=1, description="probability of fraud")
     FLAGGED: bool = pa.Field(description="whether the probability reached the threshold")
-    THRESHOLD: float = pa.Field(description="the operating threshold at that time")
+    THRESHOLD: float = pa.Field(
+        nullable=True, description="the operating threshold at that time, null where the bundle has none"
+    )
     DEGRADED: str = pa.Field(
         nullable=True, description="why features may differ from the offline ones, else null"
     )
