@@ -75,6 +75,7 @@ def test_a_feature_of_two_tables_names_each() -> None:
             ("labelled_transactions", name)
             for name in ("TERMINAL_ID", "REPORTED_AT", "IS_FRAUD", "TX_AMOUNT")
         ),
+        ("labelled_transactions", "CUSTOMER_ID_AMOUNT_TO_PAST_AVG"),
     }
 
 
