@@ -181,7 +181,7 @@ def test_an_idle_refresh_computes_nothing_and_launches_no_run(home: Path) -> Non
 
 def test_versions_are_those_that_were_computed(home: Path, refreshed: tuple[Path, Said]) -> None:
     found = versions(home)
-    assert {asset: list(keys) for asset, keys in found.items()} == refreshed[1].json["computed"]
+    assert {asset: list(keys) for asset, keys in found.items() if keys} == refreshed[1].json["computed"]
     assert all(len(version) == 32 for keys in found.values() for version in keys.values())
 
 

@@ -203,7 +203,8 @@ def test_the_first_refresh_computes_every_partition_once(place: Place) -> None:
     assert computed == {asset: list(keys) for asset, keys in versions.items() if keys}
     assert place.full_build["failed"] == place.full_build["reused"] == {}
     assert place.full_build["runs"] == 1
-    assert set(versions) == set(READS)
+    # What a service logs is not there.
+    assert {name for name, keys in versions.items() if keys} == set(READS)
 
 
 def test_a_second_refresh_computes_nothing_and_launches_no_run(place: Place) -> None:

@@ -58,9 +58,7 @@ def measured(folder: Path, rows: int, times: int, threads: int) -> list[str]:
         found.select("TRANSACTION_ID", PROBABILITY=pl.Series(scores)).write_parquet(folder / "others.parquet")
 
     ways: dict[str, Callable[[], object]] = {
-        "`my-platform score`, Parquet to Parquet": lambda: score_file(
-            source, target, bundle, threads=threads
-        ),
+        "the score command, Parquet to Parquet": lambda: score_file(source, target, bundle, threads=threads),
         "LightGBM, Parquet to Parquet, all rows in memory": by_lightgbm,
         "ONNX Runtime, the model alone, one thread": lambda: model.rows(matrix),
         "LightGBM's predict alone, one thread": lambda: booster.predict(matrix, num_threads=1),

@@ -1,12 +1,13 @@
 """Looking after champions: how each does since its promotion, and the way back where it breaches a limit."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from my_platform.errors import DamagedBundle, DamagedObject, PlatformError
@@ -19,6 +20,7 @@ from my_platform.operations.models import Models
 from my_platform.quality.drift import chance_index, stability_index
 
 WATCH = "watch"
+_ROWS_SCORED = 5000
 
 
 @dataclass(frozen=True)
@@ -78,24 +80,28 @@ def health_of(models: Models, champion: Served, service: Path | None) -> Health:
     """How a champion does since its promotion."""
     contender = models.contenders.get(champion.model)
     try:
-        tested_on: dict[str, str] = dict(
-            read_bundle(models.registry.bundles, champion.bundle).about["tested"]
-        )
+        bundle = read_bundle(models.registry.bundles, champion.bundle)
     except DamagedBundle as error:
         return Health(unreadable=[str(error)], service=_service(service, champion))
     if contender is None or models.weekly.recipe(champion.model) != champion.recipe:
         # What its asset makes now comes of other code, and tells nothing of it.
         return Health(service=_service(service, champion))
     try:
-        return _of_tests(models, contender, tested_on, _service(service, champion))
+        return _of_tests(
+            models, contender, dict(bundle.about["tested"]), bundle.files, _service(service, champion)
+        )
     except DamagedObject as error:
         return Health(unreadable=[str(error)], service=_service(service, champion))
 
 
 def _of_tests(
-    models: Models, contender: Contender, tested_on: dict[str, str], service: InService | None
+    models: Models,
+    contender: Contender,
+    tested_on: dict[str, str],
+    files: Mapping[str, bytes],
+    service: InService | None,
 ) -> Health:
-    """From its recipe's weekly tests and its latest scores."""
+    """From its recipe's weekly tests, and what itself says of their rows."""
     weekly = models.weekly
     then = {week: weekly.rows(contender, week, version) for week, version in tested_on.items()}
     then = {week: rows for week, rows in then.items() if _has_both(rows)}
@@ -104,14 +110,15 @@ def _of_tests(
     last = max(then)
     since = {week: version for week, version in weekly.of_recipe(contender).items() if week > last}
     rows_since = {week: weekly.rows(contender, week, since[week]) for week in sorted(since)}
-    scored = {week: v for week, v in weekly.current(contender.predictions).items() if week > last}
-    index, latest = None, max(scored, default="")
+    index, latest = None, max(since, default="")
     if latest:
-        tested_scores = pl.concat([rows["score"] for rows in then.values()])
-        scores = models.workspace.lake.read(
-            contender.predictions, latest, scored[latest], [contender.columns.score]
-        )[contender.columns.score]
-        shares, wanted = score_classes(tested_scores, scores)
+        # Of one model: each week's own has other levels of scores, which would look like drift.
+        score = contender.load(files)
+        before, scores = (
+            pl.Series(np.concatenate([score(_some(weekly.features(contender, week))) for week in weeks]))
+            for weeks in (then, [latest])
+        )
+        shares, wanted = score_classes(before, scores)
         index = max(0.0, stability_index(shares, wanted, scores.len()) - chance_index(scores.len()))
     return Health(
         promoted_on=fmean(_precision(contender, week, rows).value for week, rows in then.items()),
@@ -168,6 +175,11 @@ def _service(path: Path | None, champion: Served) -> InService | None:
     except (FileNotFoundError, ValueError, TypeError):
         return None
     return said if said.bundle == champion.bundle else None
+
+
+def _some(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows at equal steps, enough to tell a distribution by."""
+    return rows.gather_every(max(1, rows.height // _ROWS_SCORED))
 
 
 def _precision(contender: Contender, week: str, rows: pl.DataFrame) -> Any:

@@ -79,7 +79,7 @@ def judge_candidate(
         files = _files(weekly.lake, candidate)
         exported = find_export(weekly, contender, candidate)
         if own:
-            rows = weekly.features(contender, max(own), _ROWS_SCORED_ONE_BY_ONE)
+            rows = weekly.features(contender, max(own)).head(_ROWS_SCORED_ONE_BY_ONE)
             fit_s = _fit_s(weekly.lake, candidate)
             if exported is not None:
                 measured = measure(exported.files, exported.load, exported.one_by_one(rows), fit_s)

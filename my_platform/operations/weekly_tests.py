@@ -113,10 +113,10 @@ class WeeklyTests:
         named = scores.select(pl.col(columns.key).alias("key"), pl.col(columns.score).alias(CHAMPION))
         return self.rows(contender, week, predictions).join(named, on="key", how="inner").sort("key")
 
-    def features(self, contender: Contender, week: str, rows: int) -> pl.DataFrame:
-        """The features of the first test rows of a week; raises DamagedObject."""
+    def features(self, contender: Contender, week: str) -> pl.DataFrame:
+        """The features of the test rows of a week; raises DamagedObject."""
         version = self.current(contender.test_set)[week]
-        return self.lake.read(contender.test_set, week, version, contender.columns.features).head(rows)
+        return self.lake.read(contender.test_set, week, version, contender.columns.features)
 
     def _by_present_code(self, model: str, week: str, version: str) -> bool:
         """Whether a model was made by the code that it has now; after a partial refresh, it may not be."""
