@@ -40,6 +40,7 @@ def build(landing: str, out: str, models: bool, rounds: int, threads: int) -> di
             terminal_risk,
             usual_spending,
         )
+        from my_platform.domains.fraud.labels import labelled_transactions
         from my_platform.features import offline
 
     target = Path(out)
@@ -83,16 +84,7 @@ def build(landing: str, out: str, models: bool, rounds: int, threads: int) -> di
         labelled = (
             reports.join(transactions, on="TRANSACTION_ID", how="inner")
             .join(spending.select("TRANSACTION_ID", TO_PAST_AVG), on="TRANSACTION_ID", how="left")
-            .select(
-                "TRANSACTION_ID",
-                "TX_DATETIME",
-                "CUSTOMER_ID",
-                "TERMINAL_ID",
-                "TX_AMOUNT",
-                TO_PAST_AVG,
-                "REPORTED_AT",
-                "IS_FRAUD",
-            )
+            .select(labelled_transactions.columns)
             .sort("REPORTED_AT", "TRANSACTION_ID")
         )
         reported = sorted(path.stem for path in Path(landing, "fraud_reports").glob("*.parquet"))

@@ -11,9 +11,8 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from my_platform.domains.fraud import contracts
+from my_platform.domains.fraud import contracts, labels
 from my_platform.domains.fraud.features import TO_PAST_AVG, customer_spending, terminal_risk, usual_spending
-from my_platform.domains.fraud.labels import OLDEST_REPORTED_DAYS
 from my_platform.features import offline
 from my_platform.features.declaration import FeatureSet
 from my_platform.quality.contracts import Contract
@@ -21,16 +20,7 @@ from my_platform.quality.contracts import Contract
 LANDING = Path(os.environ.get("PLAIN_LANDING", "landing"))
 TABLES = Path(os.environ.get("PLAIN_TABLES", "tables"))
 EXECUTOR = os.environ.get("PLAIN_EXECUTOR", "default")
-LABELS = [
-    "TRANSACTION_ID",
-    "TX_DATETIME",
-    "CUSTOMER_ID",
-    "TERMINAL_ID",
-    "TX_AMOUNT",
-    TO_PAST_AVG,
-    "REPORTED_AT",
-    "IS_FRAUD",
-]
+LABELS = list(labels.labelled_transactions.columns)
 
 days = dg.DailyPartitionsDefinition("2018-04-01", end_date="2018-10-01")
 
@@ -85,15 +75,15 @@ TRANSACTIONS, REPORTS = (
     partitions_def=days,
     deps=[
         REPORTS,
-        dg.AssetDep(TRANSACTIONS, partition_mapping=window(-OLDEST_REPORTED_DAYS)),
-        dg.AssetDep(dg.AssetKey("customer_spending"), partition_mapping=window(-OLDEST_REPORTED_DAYS)),
+        dg.AssetDep(TRANSACTIONS, partition_mapping=window(-labels.OLDEST_REPORTED_DAYS)),
+        dg.AssetDep(dg.AssetKey("customer_spending"), partition_mapping=window(-labels.OLDEST_REPORTED_DAYS)),
     ],
 )
 def labelled_transactions(context: dg.AssetExecutionContext) -> None:
     """One row for each report of the day, with its transaction."""
-    transactions = read("validated/transactions", context.partition_key, -OLDEST_REPORTED_DAYS)
+    transactions = read("validated/transactions", context.partition_key, -labels.OLDEST_REPORTED_DAYS)
     reports = read("validated/fraud_reports", context.partition_key)
-    spending = read("customer_spending", context.partition_key, -OLDEST_REPORTED_DAYS)
+    spending = read("customer_spending", context.partition_key, -labels.OLDEST_REPORTED_DAYS)
     known = (
         reports.join(transactions, on="TRANSACTION_ID", how="inner")
         .join(spending.select("TRANSACTION_ID", TO_PAST_AVG), on="TRANSACTION_ID", how="left")

@@ -13,10 +13,9 @@ from typing import Any
 
 import dagster as dg
 import xxhash
-from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView, TemporalContext
-from dagster._core.definitions.data_version import CachingStaleStatusResolver
 
 from benchmarks._report import median_s
+from benchmarks._stale_status import as_of
 from my_platform.incremental.declare import EPOCH, Asset, Grain, Read, day_key, last
 from my_platform.incremental.planner import Entry, Node, Past, State, in_order, plan, plan_asset
 from my_platform.operations.heads import CODE_VERSION_TAG, DATA_VERSION_TAG, DagsterHeads, asset_key
@@ -93,13 +92,7 @@ def from_dagster(folder: str, days: int, sample: int, repeats: int) -> dict[str,
                 lambda: [lake.past(name, Grain.DAY, CODE, read[name]) for name in names], repeats
             ),
         }
-        graph = definitions.resolve_asset_graph()
-        view = AssetGraphView(
-            temporal_context=TemporalContext(effective_dt=_end(days), last_event_id=None),
-            instance=instance,
-            asset_graph=graph,
-        )
-        resolver = CachingStaleStatusResolver(instance=instance, asset_graph=graph, loading_context=view)
+        resolver = as_of(definitions, instance, _end(days))
         start = FIRST + timedelta(days=days // 2)
         statuses: dict[str, int] = {}
         started = time.perf_counter()

@@ -4,19 +4,16 @@
 """
 
 import argparse
-import json
 import os
 import shutil
 import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
+from benchmarks._homes import FIRST, land, refresh
 from benchmarks._report import (
-    HANDBOOK,
     Cost,
     in_child,
     machine,
@@ -27,7 +24,6 @@ from benchmarks._report import (
     temporary_folder,
 )
 
-FIRST = date(2018, 4, 1)
 WITHOUT_MARTS = "group:raw or group:references or group:validated or group:features"
 DAILY = f"{WITHOUT_MARTS} or group:quality or group:marts"
 COMMAND = "make bench BENCHMARKS=incremental ARGS=--write"
@@ -95,8 +91,8 @@ def _backfill(folder: Path, options: argparse.Namespace) -> list[str]:
     from benchmarks._backfill import backfill
 
     home, days = folder / "home", 60
-    source = _land(home, days)
-    built = _refresh(home, WITHOUT_MARTS)
+    source = land(home, FIRST + timedelta(days=days - 1))
+    built = refresh(home, WITHOUT_MARTS)
     landing = home / "landing"
     in_child("benchmarks._bare:build", str(landing), str(folder / "bare"), False, 1, 2)
     sampled = [str(FIRST + timedelta(days=40 + number)) for number in range(options.runs)]
@@ -116,7 +112,7 @@ def _backfill(folder: Path, options: argparse.Namespace) -> list[str]:
             ]
         )
     return [
-        f"A backfill of {days} days of {source}, raw tables to features ({_computed(built)} partitions), from the shell. Plain "
+        f"A backfill of {days} days of {source}, raw tables to features ({built.partitions} partitions), from the shell. Plain "
         "Dagster runs the same functions on plain Parquet files as seven assets, one run a day through the default run "
         f"launcher; its seconds are {len(sampled)} such runs, submitted at once, times {days} ÷ {len(sampled)} "
         "(extrapolated), without the daemon's ticks and queue:",
@@ -127,11 +123,11 @@ def _backfill(folder: Path, options: argparse.Namespace) -> list[str]:
 
 def _corrected(folder: Path, options: argparse.Namespace) -> list[str]:
     home = folder / "home"
-    source = _land(home, options.days)
+    source = land(home, FIRST + timedelta(days=options.days - 1))
     again = folder / "again"
-    full = {"without marts": _refresh(home, WITHOUT_MARTS)}
+    full = {"without marts": refresh(home, WITHOUT_MARTS)}
     shutil.copytree(home / "landing", again / "landing")
-    full["with marts and checks"] = _refresh(again, DAILY)
+    full["with marts and checks"] = refresh(again, DAILY)
     last = options.days - 1
     days = [FIRST + timedelta(days=number) for number in (last // 4, last // 2, last * 3 // 4, last)]
     corrected = []
@@ -141,7 +137,7 @@ def _corrected(folder: Path, options: argparse.Namespace) -> list[str]:
     ):
         for day in days:
             _correct(where, day)
-            corrected.append((what, day, _refresh(where, selection)))
+            corrected.append((what, day, refresh(where, selection)))
     # Idle means the whole home: the weekly assets are there too, though fitted with two trees.
     run(platform_command("refresh"), {**_environment(again), "MY_PLATFORM_BOOSTING_ROUNDS": "2"})
     idle, imports = _idle(again)
@@ -151,7 +147,7 @@ def _corrected(folder: Path, options: argparse.Namespace) -> list[str]:
         rows.append(
             [
                 f"{day}, {what}",
-                f"{_computed(done):,}",
+                f"{done.partitions:,}",
                 f"{done.cost.wall_s:.1f}",
                 f"{done.cost.wall_s / base.wall_s:.1%}",
                 f"{done.cost.cpu_s / base.cpu_s:.1%}",
@@ -159,7 +155,7 @@ def _corrected(folder: Path, options: argparse.Namespace) -> list[str]:
             ]
         )
     builds = [
-        f"{_computed(built):,} partitions in {built.cost.wall_s:.1f} s "
+        f"{built.partitions:,} partitions in {built.cost.wall_s:.1f} s "
         f"({built.cost.cpu_s:.1f} s of processor time) {what}"
         for what, built in full.items()
     ]
@@ -191,24 +187,24 @@ def _growth(folder: Path, options: argparse.Namespace) -> list[str]:
         home = folder / str(days)
         arguments = ["--days", str(days), "--start", str(FIRST), "--customers", "200", "--terminals", "400"]
         run(platform_command("simulate", *arguments), _environment(home))
-        built = _refresh(home, WITHOUT_MARTS)
-        idle = statistics.median(_refresh(home, WITHOUT_MARTS).cost.cpu_s for _ in range(3))
+        built = refresh(home, WITHOUT_MARTS)
+        idle = statistics.median(refresh(home, WITHOUT_MARTS).cost.cpu_s for _ in range(3))
         corrected = []
         for number in range(3):
             _correct(home, FIRST + timedelta(days=days - 20 + number))
-            corrected.append(_refresh(home, WITHOUT_MARTS))
+            corrected.append(refresh(home, WITHOUT_MARTS))
         one = statistics.median(done.cost.cpu_s for done in corrected)
         rows.append(
             [
                 str(days),
-                f"{_computed(built):,}",
+                f"{built.partitions:,}",
                 f"{built.cost.wall_s:.1f}",
                 f"{built.cost.cpu_s:.1f}",
-                f"{(built.cost.cpu_s - idle) / _computed(built) * 1e3:.1f}",
+                f"{(built.cost.cpu_s - idle) / built.partitions * 1e3:.1f}",
                 f"{idle:.2f}",
                 f"{one:.2f}",
                 f"{statistics.median(done.cost.wall_s for done in corrected):.1f}",
-                str(_computed(corrected[-1])),
+                str(corrected[-1].partitions),
             ]
         )
     return [
@@ -240,39 +236,8 @@ PARTS: dict[str, tuple[str, Callable[[Path, argparse.Namespace], list[str]]]] = 
 }
 
 
-@dataclass(frozen=True)
-class Refreshed:
-    """What a refresh cost and what it says that it did."""
-
-    cost: Cost
-    done: dict[str, Any]
-
-
 def _environment(home: Path) -> dict[str, str]:
     return {"MY_PLATFORM_HOME": str(home)}
-
-
-def _land(home: Path, days: int) -> str:
-    """Land the days in a home; what they are."""
-    through = FIRST + timedelta(days=days - 1)
-    if HANDBOOK.is_dir():
-        arguments, source = (
-            ["import-handbook", str(HANDBOOK), "--through", str(through)],
-            "the handbook's data",
-        )
-    else:
-        arguments, source = ["simulate", "--days", str(days), "--start", str(FIRST)], "simulated data"
-    run(platform_command(*arguments), _environment(home))
-    return source
-
-
-def _refresh(home: Path, selection: str) -> Refreshed:
-    run(platform_command("prepare"), _environment(home))
-    cost = run(platform_command("refresh", "--json", "--select", selection), _environment(home))
-    done = json.loads(cost.output[cost.output.index("{") :])
-    if done["failed"]:
-        raise RuntimeError(f"the refresh failed: {done['failed']}")
-    return Refreshed(cost, done)
 
 
 def _correct(home: Path, day: date) -> None:
@@ -280,11 +245,6 @@ def _correct(home: Path, day: date) -> None:
     from my_platform.domains.fraud.simulator import land_correction
 
     land_correction(home / "landing", day, seed=day.toordinal())
-
-
-def _computed(refreshed: Refreshed) -> int:
-    """Partitions that a refresh computed."""
-    return sum(len(keys) for keys in refreshed.done["computed"].values())
 
 
 def _idle(home: Path) -> tuple[Cost, Cost]:

@@ -8,12 +8,12 @@ import json
 import os
 import statistics
 import time
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks._homes import land, refresh
 from benchmarks._report import (
-    HANDBOOK,
     in_child,
     machine,
     platform_command,
@@ -24,7 +24,6 @@ from benchmarks._report import (
 )
 
 COMMAND = "make bench BENCHMARKS=training ARGS=--write"
-FIRST = date(2018, 4, 1)
 WEEK = date(2018, 6, 6)
 WINDOW_DAYS = 35
 DAILY = "group:raw or group:references or group:validated or group:features"
@@ -43,18 +42,18 @@ def main() -> None:
 
 
 def _measure(home: Path, rounds: int) -> list[str]:
-    source = _land(home)
-    _refresh(home, DAILY)
+    environment, source = _environment(home), land(home, WEEK)
+    refresh(home, DAILY, environment=environment)
     week = ["--from", str(WEEK), "--through", str(WEEK)]
     weekly = f'key:"training_set" or key:"training_set_replay" or key:"{MODEL}"'
-    _refresh(home, weekly, *week)
+    refresh(home, weekly, *week, environment=environment)
     spent = {row["partition"]: row for row in _costs(home)}
     assembled = spent[f"training_set {WEEK}"]
-    found, _ = in_child("benchmarks.training:fit_in_turns", str(home), rounds, environment=_environment(home))
+    found, _ = in_child("benchmarks.training:fit_in_turns", str(home), rounds, environment=environment)
     direct, through = (statistics.median(found[kind]) for kind in ("direct", "platform"))
-    in_child("benchmarks.training:choose_another_rate", str(home), environment=_environment(home))
-    again = _refresh(home, f"{DAILY} or {weekly}", *week)
-    computed = {name: len(keys) for name, keys in again["computed"].items() if keys}
+    in_child("benchmarks.training:choose_another_rate", str(home), environment=environment)
+    again = refresh(home, f"{DAILY} or {weekly}", *week, environment=environment)
+    computed = again.computed
     if set(computed) != {MODEL}:
         raise RuntimeError(f"another learning rate computed {computed}")
     return [
@@ -142,25 +141,6 @@ def choose_another_rate(home: str) -> None:
     other = {**lightgbm_parameters(settings, None), "learning_rate": 0.04}
     choice = Choice(MODEL, other, [], "benchmark", "2018-06-06T00:00:00+00:00")
     Choices(open_place(settings.landing)).add(choice)
-
-
-def _land(home: Path) -> str:
-    if HANDBOOK.is_dir():
-        words, source = ["import-handbook", str(HANDBOOK), "--through", str(WEEK)], "the handbook's data"
-    else:
-        days = (WEEK - FIRST + timedelta(days=1)).days
-        words, source = ["simulate", "--days", str(days), "--start", str(FIRST)], "simulated data"
-    run(platform_command(*words), _environment(home))
-    return source
-
-
-def _refresh(home: Path, selection: str, *words: str) -> dict[str, Any]:
-    run(platform_command("prepare"), _environment(home))
-    cost = run(platform_command("refresh", "--json", "--select", selection, *words), _environment(home))
-    done: dict[str, Any] = json.loads(cost.output[cost.output.index("{") :])
-    if done["failed"]:
-        raise RuntimeError(f"the refresh failed: {done['failed']}")
-    return done
 
 
 def _costs(home: Path) -> list[dict[str, Any]]:

@@ -140,7 +140,7 @@ def health(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """How the champions do since their promotion: exit code 1 where one breaches its limits."""
+    """How the champions do since their promotion: exit code 1 where one breaches its limits or cannot be read."""
     from my_platform.operations import session
     from my_platform.operations.health import look_after
 
@@ -168,7 +168,10 @@ def health(
             ["use", "champion", "promoted on AP", "weeks since", "score index", "limits"],
             rows,
         )
-    if any(looked.breached for looked in found):
+    for looked in found:
+        for problem in looked.health.unreadable:
+            complain(problem)
+    if any(looked.breached or looked.health.unreadable for looked in found):
         raise SystemExit(1)
 
 

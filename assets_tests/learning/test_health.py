@@ -8,7 +8,7 @@ from my_platform.learning.health import Health, InService, Limits, breaches, sco
 from my_platform.quality.drift import stability_index
 
 WELL = Interval(0.75, 0.70, 0.80)
-LIMITS = Limits(score_index=0.25)
+LIMITS = Limits()
 
 
 def told(health: Health) -> str:
@@ -45,5 +45,5 @@ def test_scores_that_moved_are_told_and_others_are_not() -> None:
     same, moved = (stability_index(*score_classes(tested, scores), 1000) for scores in (tested, tested * 0.3))
 
     assert same == 0.0
-    assert moved > 0.25
+    assert moved > LIMITS.score_index
     assert "stability index" in told(Health(score_index=moved, scored_week="w"))

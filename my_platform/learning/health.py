@@ -24,15 +24,15 @@ class Limits:
 
     Attributes:
         precision_drop: by how much a matured week's average precision may be lower.
-        score_index: population stability index of its scores; None to tell it and not to act on it, as windows that
-            fill up in a young home move scores too.
+        score_index: population stability index of its own scores. Of 21 weeks of simulated and of the Handbook's data the
+            largest was .04.
         error_share: requests that failed by the service's own fault.
         p99_ms: milliseconds within which 99 of 100 requests are answered.
         fewest_requests: fewer tell nothing.
     """
 
     precision_drop: float = 0.05
-    score_index: float | None = None
+    score_index: float = 0.25
     error_share: float = 0.01
     p99_ms: float = 50.0
     fewest_requests: int = 1000
@@ -88,11 +88,10 @@ def breaches(health: Health, limits: Limits) -> list[str]:
             for week, interval in health.matured
             if interval.high < least
         ]
-    wanted = limits.score_index
-    if wanted is not None and health.score_index is not None and health.score_index > wanted:
+    if health.score_index is not None and health.score_index > limits.score_index:
         found.append(
             f"the scores of week {health.scored_week} have a stability index of {health.score_index:.3f} against "
-            f"those it was tested with, limit {wanted:g}"
+            f"those it was tested with, limit {limits.score_index:g}"
         )
     service = health.service
     if service is not None and service.requests >= limits.fewest_requests:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,6 +16,7 @@ from my_platform.learning.contender import Contender
 from my_platform.learning.evaluation import week_figures
 from my_platform.learning.health import Health, InService, breaches, score_classes
 from my_platform.learning.ledger import Line, Served
+from my_platform.learning.metrics import average_precision
 from my_platform.operations.models import Models
 from my_platform.quality.drift import chance_index, stability_index
 
@@ -103,7 +104,11 @@ def _of_tests(
 ) -> Health:
     """From its recipe's weekly tests, and what itself says of their rows."""
     weekly = models.weekly
-    then = {week: weekly.rows(contender, week, version) for week, version in tested_on.items()}
+    # A week whose rows were withdrawn since tells nothing any more.
+    there = weekly.current(contender.test_set)
+    then = {
+        week: weekly.rows(contender, week, version) for week, version in tested_on.items() if week in there
+    }
     then = {week: rows for week, rows in then.items() if _has_both(rows)}
     if not then:
         return Health(service=service)
@@ -121,9 +126,11 @@ def _of_tests(
         shares, wanted = score_classes(before, scores)
         index = max(0.0, stability_index(shares, wanted, scores.len()) - chance_index(scores.len()))
     return Health(
-        promoted_on=fmean(_precision(contender, week, rows).value for week, rows in then.items()),
+        promoted_on=fmean(average_precision(rows["fraud"], rows["score"]) for rows in then.values()),
         matured=[
-            (week, _precision(contender, week, rows)) for week, rows in rows_since.items() if _has_both(rows)
+            (week, week_figures(week, rows, contender.looked_at).average_precision)
+            for week, rows in rows_since.items()
+            if _has_both(rows)
         ],
         score_index=index,
         scored_week=latest,
@@ -142,7 +149,7 @@ def _answered(models: Models, looked: Looked) -> Looked:
     last = models.registry.ledger.lines(looked.use)[-1]
     if last.action == "rollback":
         why = f"it came back by a rollback at {last.at}; a person has to look"
-        return Looked(looked.use, looked.champion, looked.health, looked.breached, hindered=why)
+        return replace(looked, hindered=why)
     try:
         line = models.registry.roll_back(
             looked.use,
@@ -151,9 +158,9 @@ def _answered(models: Models, looked: Looked) -> Looked:
             place=models.workspace.landing.place,
         )
     except PlatformError as error:
-        return Looked(looked.use, looked.champion, looked.health, looked.breached, hindered=str(error))
+        return replace(looked, hindered=str(error))
     models.registry.set_aliases(looked.use)
-    return Looked(looked.use, looked.champion, looked.health, looked.breached, line)
+    return replace(looked, line=line)
 
 
 def _said(looked: Looked) -> str:
@@ -180,10 +187,6 @@ def _service(path: Path | None, champion: Served) -> InService | None:
 def _some(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows at equal steps, enough to tell a distribution by."""
     return rows.gather_every(max(1, rows.height // _ROWS_SCORED))
-
-
-def _precision(contender: Contender, week: str, rows: pl.DataFrame) -> Any:
-    return week_figures(week, rows, contender.looked_at).average_precision
 
 
 def _has_both(rows: pl.DataFrame) -> bool:

@@ -4,8 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,6 +14,7 @@ import polars as pl
 from my_platform.errors import PlatformError
 from my_platform.incremental.code import code_version
 from my_platform.learning.contender import Contender
+from my_platform.learning.ledger import now
 from my_platform.learning.metrics import average_precision
 from my_platform.learning.search_space import Parameters, Tuning
 from my_platform.learning.tuning import Budget, Score, Search, TrialCost, Tuned, trial_costs, tune
@@ -57,11 +57,13 @@ def searched(models: Models, settings: Settings, order: Order, log: Callable[[st
         Refused: no week is left to search over.
     """
     search = search_of(models, order)
-    journal = journal_of(settings, order.model)
+    journal, budget = journal_of(settings, order.model), order.budget
     if order.workers > 1:
         _side_by_side(settings, order)
-    contender = models.contender(order.model)
-    return tune(search, scorer(models, contender, search), journal, order.budget, log=log)
+        # The minutes were theirs.
+        budget = replace(budget, minutes=0)
+    score = scorer(models, models.contender(order.model), search)
+    return tune(search, score, journal, budget, log=log)
 
 
 def search_of(models: Models, order: Order) -> Search:
@@ -115,7 +117,7 @@ def adopt(models: Models, tuned: Tuned, model: str, who: str) -> str | None:
         "trials": dict(tuned.trials),
         "cpu_seconds": tuned.cost.cpu_s,
     }
-    choice = Choice(model, tuned.best, list(tuned.folds), who, _now(), tuned.study, figures)
+    choice = Choice(model, tuned.best, list(tuned.folds), who, now(), tuned.study, figures)
     return Choices(models.workspace.landing.place).add(choice)
 
 
@@ -131,7 +133,7 @@ def withdraw(models: Models, model: str, who: str) -> str:
         raise PlatformError(
             f"{model} has the parameters that its domain declares; there is nothing to withdraw"
         )
-    return choices.add(Choice(model, {}, [], who, _now()))
+    return choices.add(Choice(model, {}, [], who, now()))
 
 
 def tuning_of(contender: Contender) -> Tuning:
@@ -194,7 +196,3 @@ def _work(settings: Settings, order: Order) -> None:
         search = search_of(models, order)
         score = scorer(models, models.contender(order.model), search)
         search_on(search, score, journal_of(settings, order.model), order.budget, log=lambda _: None)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

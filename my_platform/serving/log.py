@@ -6,11 +6,11 @@ One process writes it, anyone reads it. A group of requests is one transaction, 
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from my_platform.serving.store import StoreError
+from my_platform.serving.transactions import transaction
 
 Durability = Literal["process", "power"]
 
@@ -90,7 +90,7 @@ class PredictionLog:
             self._database.execute(f"pragma synchronous = {'full' if durability == 'power' else 'normal'}")
             # See `settle`.
             self._database.execute("pragma wal_autocheckpoint = 0")
-            with self._transaction():
+            with transaction(self._database):
                 self._prepare()
         except sqlite3.Error as error:
             self._database.close()
@@ -105,12 +105,12 @@ class PredictionLog:
     def append(self, predictions: Sequence[Prediction]) -> None:
         """Write predictions in one transaction; they are durable when this returns."""
         marks = ", ".join("?" * len(Prediction._fields))
-        with self._transaction():
+        with transaction(self._database):
             self._database.executemany(f"insert into predictions ({_COLUMNS}) values ({marks})", predictions)
 
     def tell(self, key: str, at_us: int, label: str) -> None:
         """Write a label that came back."""
-        with self._transaction():
+        with transaction(self._database):
             self._database.execute(
                 "insert into feedback (key, at_us, label) values (?, ?, ?)", (key, at_us, label)
             )
@@ -164,13 +164,3 @@ class PredictionLog:
             for statement in _SCHEMA.split(";\n"):
                 self._database.execute(statement)
             self._database.execute(f"pragma user_version = {LOG_VERSION}")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("begin immediate")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("rollback")
-            raise
-        self._database.execute("commit")

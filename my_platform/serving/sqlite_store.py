@@ -1,6 +1,5 @@
 """Online state in an SQLite file: one process writes it, and what it acknowledged survives its end."""
 
-import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from my_platform.serving.store import (
     StoreError,
     encoded,
 )
+from my_platform.serving.transactions import transaction
 
 # Keys are integers or texts: columns without a type keep them apart.
 _SCHEMA = """
@@ -74,7 +74,7 @@ class SqliteStore:
             raise
 
     def append(self, events: Iterable[EntityEvent], rows: Iterable[Remembered] = ()) -> None:
-        with self._transaction():
+        with transaction(self._database):
             self._database.executemany(
                 _ADD,
                 (
@@ -109,7 +109,7 @@ class SqliteStore:
         return found
 
     def replace(self, partitions: Iterable[Partition], rows: Iterable[Remembered] = ()) -> None:
-        with self._transaction():
+        with transaction(self._database):
             for partition in partitions:
                 self._replace(partition)
             self._database.executemany(_CORRECT, _texts(rows))
@@ -122,7 +122,7 @@ class SqliteStore:
         )
 
     def forget(self, before: Mapping[str, int], rows_before: int) -> None:
-        with self._transaction():
+        with transaction(self._database):
             for feature_set, second in before.items():
                 self._database.execute(
                     "delete from events where feature_set = ? and second < ?", (feature_set, second)
@@ -155,7 +155,7 @@ class SqliteStore:
             "wal_autocheckpoint = 8192",
         ):
             self._database.execute(f"pragma {pragma}")
-        with self._transaction():
+        with transaction(self._database):
             version = self._database.execute("pragma user_version").fetchone()[0]
             if version > SCHEMA_VERSION:
                 raise StoreError(
@@ -181,16 +181,6 @@ class SqliteStore:
                 for entity, event in partition.events
             ),
         )
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("begin immediate")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("rollback")
-            raise
-        self._database.execute("commit")
 
 
 def _texts(rows: Iterable[Remembered]) -> Iterator[tuple[Key, int, str]]:

@@ -96,7 +96,7 @@ def tuned_asset(fresh: Asset, *, tuning: Mapping[str, Any], device: Device, chec
         parameters={**fresh.parameters, "tuning": dict(tuning)},
         runtime={"device": device, "checkpoints": checkpoints},
         pool=fresh.pool,
-        gpus=fresh.gpus,
+        gpus=min(fresh.gpus, 1),
         group="models",
         kinds=("torch",),
         columns=fresh.columns,
