@@ -7,11 +7,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from my_platform.errors import DamagedBundle, DamagedObject, PlatformError
-from my_platform.learning.bundle import read_bundle
+from my_platform.learning.bundle import Bundle, read_bundle
 from my_platform.learning.contender import Contender
 from my_platform.learning.evaluation import week_figures
 from my_platform.learning.health import Health, InService, breaches, score_classes
@@ -88,9 +87,7 @@ def health_of(models: Models, champion: Served, service: Path | None) -> Health:
         # What its asset makes now comes of other code, and tells nothing of it.
         return Health(service=_service(service, champion))
     try:
-        return _of_tests(
-            models, contender, dict(bundle.about["tested"]), bundle.files, _service(service, champion)
-        )
+        return _of_tests(models, contender, champion, bundle, _service(service, champion))
     except DamagedObject as error:
         return Health(unreadable=[str(error)], service=_service(service, champion))
 
@@ -98,8 +95,8 @@ def health_of(models: Models, champion: Served, service: Path | None) -> Health:
 def _of_tests(
     models: Models,
     contender: Contender,
-    tested_on: dict[str, str],
-    files: Mapping[str, bytes],
+    champion: Served,
+    bundle: Bundle,
     service: InService | None,
 ) -> Health:
     """From its recipe's weekly tests, and what itself says of their rows."""
@@ -107,7 +104,9 @@ def _of_tests(
     # A week whose rows were withdrawn since tells nothing any more.
     there = weekly.current(contender.test_set)
     then = {
-        week: weekly.rows(contender, week, version) for week, version in tested_on.items() if week in there
+        week: weekly.rows(contender, week, version)
+        for week, version in bundle.about["tested"].items()
+        if week in there
     }
     then = {week: rows for week, rows in then.items() if _has_both(rows)}
     if not then:
@@ -115,16 +114,7 @@ def _of_tests(
     last = max(then)
     since = {week: version for week, version in weekly.of_recipe(contender).items() if week > last}
     rows_since = {week: weekly.rows(contender, week, since[week]) for week in sorted(since)}
-    index, latest = None, max(since, default="")
-    if latest:
-        # Of one model: each week's own has other levels of scores, which would look like drift.
-        score = contender.load(files)
-        before, scores = (
-            pl.Series(np.concatenate([score(_some(weekly.features(contender, week))) for week in weeks]))
-            for weeks in (then, [latest])
-        )
-        shares, wanted = score_classes(before, scores)
-        index = max(0.0, stability_index(shares, wanted, scores.len()) - chance_index(scores.len()))
+    index, latest = _drift(models, contender, champion, bundle.files)
     return Health(
         promoted_on=fmean(average_precision(rows["fraud"], rows["score"]) for rows in then.values()),
         matured=[
@@ -136,6 +126,27 @@ def _of_tests(
         scored_week=latest,
         service=service,
     )
+
+
+def _drift(
+    models: Models, contender: Contender, champion: Served, files: Mapping[str, bytes]
+) -> tuple[float | None, str]:
+    """How far the champion's scores of the latest week have moved from those of its first, and that week.
+
+    Of one model, since each week's own has other levels of scores; and of weeks from its own on, since it was fitted on
+    earlier ones and is surer there.
+    """
+    first, *later = [
+        week for week in sorted(models.weekly.current(contender.test_set)) if week >= champion.week
+    ] or [""]
+    if not later:
+        return None, ""
+    score = contender.load(files)
+    before, scores = (
+        pl.Series(score(_some(models.weekly.features(contender, week)))) for week in (first, later[-1])
+    )
+    shares, wanted = score_classes(before, scores)
+    return max(0.0, stability_index(shares, wanted, scores.len()) - chance_index(scores.len())), later[-1]
 
 
 def _look(models: Models, use: str, champion: Served, service: Path | None) -> Looked:
