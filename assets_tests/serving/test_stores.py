@@ -120,7 +120,7 @@ def test_a_file_of_a_newer_platform_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_writer_of_a_file_is_refused(tmp_path: Path) -> None:
     first = SqliteStore(tmp_path / "state.sqlite")
-    with pytest.raises(StoreError, match="another process may have it open"):
+    with pytest.raises(StoreError, match="another process has it open"):
         SqliteStore(tmp_path / "state.sqlite")
     first.close()
 

@@ -12,6 +12,7 @@ from my_platform.operations.platform import Workspace
 from my_platform.serving.declaration import Service
 from my_platform.serving.state import OnlineState, ValidatedDay
 from my_platform.serving.store import StateStore
+from my_platform.serving.write_behind import WriteBehind
 from my_platform.settings import Settings
 from my_platform.storage.lake import ABSENT
 
@@ -104,8 +105,8 @@ class Partitions:
 
 def serving_state(
     settings: Settings, service: Service, forms: Sequence[OnlineFeatures]
-) -> tuple[OnlineState, StateStore]:
-    """The online state of a service, in the home or in Redis; raises StoreError."""
+) -> tuple[OnlineState, WriteBehind]:
+    """The online state of a service, in the home or in Redis, and its store; raises StoreError."""
     store: StateStore
     power = settings.serve_durability == "power"
     if settings.serve_redis_url is not None:
@@ -118,4 +119,5 @@ def serving_state(
         store = SqliteStore(
             settings.serving / service.use / "state.sqlite", synchronous="full" if power else "normal"
         )
-    return OnlineState(forms, store), store
+    behind = WriteBehind(store)
+    return OnlineState(forms, behind), behind

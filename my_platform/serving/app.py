@@ -32,8 +32,9 @@ logger = logging.getLogger("my_platform.serving")
 
 @dataclass(frozen=True)
 class Rhythm:
-    """Seconds between two looks at the ledger, at the partitions, and two words about the health."""
+    """Seconds between two writes of the state, two looks at the ledger, at the partitions, and two words of the health."""
 
+    state_s: float = 0.25
     ledger_s: float = 1.0
     partitions_s: float = 60.0
     health_s: float = 10.0
@@ -46,6 +47,7 @@ class ScoringService:
         state: bootstrapped; the log's tail is taken in here.
         whole: whether that state is new, so that it has nothing of the log yet.
         reconcile: reads partitions that changed, in another thread, and returns what takes them in.
+        write_state: writes what the state's store has waiting, in another thread.
         on_start: called when requests are answered from now on, and signals end the service in good order.
     """
 
@@ -62,12 +64,13 @@ class ScoringService:
         whole: bool,
         health: Path | None = None,
         reconcile: Callable[[], Callable[[], int] | None] | None = None,
+        write_state: Callable[[], None] = lambda: None,
         rhythm: Rhythm | None = None,
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self._service, self._champion, self._log = service, champion, log
         self._health, self._reconcile, self._rhythm = health, reconcile, rhythm or Rhythm()
-        self._on_start = on_start
+        self._write_state, self._on_start = write_state, on_start
         self._sets = state.sets
         self.models = RequestModels(service, most_rows)
         self.scorer = Scorer(service, self.models, state, log)
@@ -138,6 +141,9 @@ class ScoringService:
         if self._health is not None and health is not None:
             await asyncio.to_thread(write_health, self._health, health)
 
+    async def _settle_state(self) -> None:
+        await asyncio.to_thread(self._write_state)
+
     async def _settle_log(self) -> None:
         await asyncio.to_thread(self._log.settle)
 
@@ -145,6 +151,7 @@ class ScoringService:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         self.watch_champion()
         for action, every_s in (
+            (self._settle_state, self._rhythm.state_s),
             (self._follow_ledger, self._rhythm.ledger_s),
             (self._follow_partitions, self._rhythm.partitions_s),
             (self._tell_health, self._rhythm.health_s),

@@ -1,5 +1,6 @@
 """Online state in an SQLite file: one process writes it, and what it acknowledged survives its end."""
 
+import fcntl
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,7 +47,7 @@ _CORRECT = (
 
 
 class SqliteStore:
-    """A `StateStore` in a file.
+    """A `StateStore` in a file, which one thread may read while another writes.
 
     Args:
         path: the file; made where it is missing.
@@ -60,17 +61,30 @@ class SqliteStore:
     def __init__(self, path: Path, *, synchronous: Literal["normal", "full"] = "normal") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._database = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
+        self._lock = path.with_suffix(".lock").open("wb")
+        try:
+            # A second process would not see what this one holds in memory.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise StoreError(
+                f"online state {path}: another process has it open, which one alone may write; stop that one, or give "
+                "this one another home"
+            ) from error
+        self._database, self._reader = (
+            sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+            for _ in range(2)
+        )
         try:
             self._open(synchronous)
         except sqlite3.Error as error:
-            self._database.close()
+            self.close()
             raise StoreError(
-                f"online state {path}: {error}; another process may have it open, which one alone may write, or "
-                f"the file is broken: remove it and bootstrap again"
+                f"online state {path}: {error}; the file is broken or cannot be written: remove it and bootstrap "
+                "again, or give this process the right to write"
             ) from error
         except StoreError:
-            self._database.close()
+            self.close()
             raise
 
     def append(self, events: Iterable[EntityEvent], rows: Iterable[Remembered] = ()) -> None:
@@ -85,7 +99,7 @@ class SqliteStore:
             self._database.executemany(_REMEMBER, _texts(rows))
 
     def events(self, feature_set: str, entity: Key) -> list[Event]:
-        found = self._database.execute(
+        found = self._reader.execute(
             "select second, key, content from events where feature_set = ? and entity = ? order by second, key",
             (feature_set, entity),
         ).fetchall()
@@ -96,7 +110,7 @@ class SqliteStore:
         ]
 
     def row(self, key: Key) -> Mapping[str, Any] | None:
-        found = self._database.execute("select content from rows where key = ?", (key,)).fetchone()
+        found = self._reader.execute("select content from rows where key = ?", (key,)).fetchone()
         return json.loads(found[0]) if found else None
 
     def rows(self, keys: Sequence[Key]) -> Mapping[Key, Mapping[str, Any]]:
@@ -104,7 +118,7 @@ class SqliteStore:
         for first in range(0, len(keys), _KEYS_AT_ONCE):
             part = keys[first : first + _KEYS_AT_ONCE]
             marks = ", ".join("?" * len(part))
-            rows = self._database.execute(f"select key, content from rows where key in ({marks})", part)
+            rows = self._reader.execute(f"select key, content from rows where key in ({marks})", part)
             found |= {key: json.loads(content) for key, content in rows}
         return found
 
@@ -116,7 +130,7 @@ class SqliteStore:
 
     def versions(self, feature_set: str) -> Mapping[str, str]:
         return dict(
-            self._database.execute(
+            self._reader.execute(
                 "select name, version from partitions where feature_set = ?", (feature_set,)
             ).fetchall()
         )
@@ -135,19 +149,18 @@ class SqliteStore:
             self._database.execute("delete from rows where second < ?", (rows_before,))
 
     def forgotten(self, feature_set: str) -> int | None:
-        found = self._database.execute(
+        found = self._reader.execute(
             "select second from forgotten where feature_set = ?", (feature_set,)
         ).fetchone()
         return found[0] if found else None
 
     def close(self) -> None:
+        self._reader.close()
         self._database.close()
+        self._lock.close()
 
     def _open(self, synchronous: str) -> None:
-        # The lock is taken by the first transaction and kept: a second process would not see what this one
-        # holds in memory.
         for pragma in (
-            "locking_mode = exclusive",
             "journal_mode = wal",
             f"synchronous = {synchronous}",
             "cache_size = -65536",
@@ -155,6 +168,7 @@ class SqliteStore:
             "wal_autocheckpoint = 8192",
         ):
             self._database.execute(f"pragma {pragma}")
+        self._reader.execute("pragma cache_size = -65536")
         with transaction(self._database):
             version = self._database.execute("pragma user_version").fetchone()[0]
             if version > SCHEMA_VERSION:

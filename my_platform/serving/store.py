@@ -46,7 +46,10 @@ class Partition(NamedTuple):
 
 
 class StateStore(Protocol):
-    """Durable state. Each method that writes is one transaction, and done when it returns."""
+    """Durable state. Each method that writes is one transaction, and done when it returns.
+
+    One thread may read while another writes; each reads what was written before.
+    """
 
     def append(self, events: Iterable[EntityEvent], rows: Iterable[Remembered] = ()) -> None:
         """Add events and rows; one that is there already, by (second, order) or by id, stays as it is."""
