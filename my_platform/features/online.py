@@ -146,16 +146,17 @@ class EntityState:
             raise
         return True
 
-    def features(self, row: Row) -> Answer:
+    def features(self, row: Row, event: Event | None = None) -> Answer:
         """The features of a row, from the events at or before it.
 
         Where rows are their own events, the row counts as one whether it was inserted or not, and as it was
-        inserted if it was; asking leaves no trace. Raises FeatureError where a total exceeds 64 bits or a strict
-        cast fails, as the offline compiler.
+        inserted if it was; asking leaves no trace. `event` is the row's, where it was made before. Raises
+        FeatureError where a total exceeds 64 bits or a strict cast fails, as the offline compiler.
         """
         compiled = self._compiled
         declared = compiled.feature_set
-        event = compiled.event(row) if declared.own_events else None
+        if event is None and declared.own_events:
+            event = compiled.event(row)
         position = self._place(event.second, event.order) if event else 0
         if event is None or self._holds(position, event.second, event.order):
             return Answer(compiled.score(self, row), self._doubt(row))

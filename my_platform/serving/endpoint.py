@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from my_platform.serving.declaration import Service
 from my_platform.serving.log import Prediction
 from my_platform.serving.model import CannotServe, Reason
+from my_platform.serving.protocol import WHOLE
 from my_platform.serving.replies import Answers, Failure, Reply
 from my_platform.serving.requests import Invalid, RequestModels
 from my_platform.serving.scorer import Conflict, NotReady, Scorer, Waiting
@@ -143,7 +144,7 @@ class Endpoint:
         if kind != b"application/json":
             raise Failure(415, "content_type", "send application/json", close=True)
         self._pay(holder.name, 1)
-        body = await self._body(headers, receive)
+        body = await self._body(headers, receive, whole=WHOLE in scope)
         return await (self._score(body, holder.name) if path == SCORE else self._feedback(body))
 
     async def _score(self, body: bytes, holder: str) -> Reply:
@@ -204,13 +205,12 @@ class Endpoint:
             return None
         return model.reasons(found.features_list, self._words)
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive, *, whole: bool) -> bytes:
         most = self._bounds.body_bytes
         told = headers.get(b"content-length")
-        too_large = Failure(413, "too_large", f"a body has at most {most:,} bytes", close=True)
         if told is not None and (not told.isdigit() or int(told) > most):
-            raise too_large
-        message = await self._next(receive, self._bounds.body_s)
+            raise self._too_large()
+        message = await self._next(receive, None if whole else self._bounds.body_s)
         body: bytes = message.get("body", b"")
         if message.get("more_body"):
             ends = time.monotonic() + self._bounds.body_s
@@ -221,18 +221,24 @@ class Endpoint:
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 if size > most:
-                    raise too_large
+                    raise self._too_large()
             body = b"".join(parts)
         if len(body) > most:
-            raise too_large
+            raise self._too_large()
         return body
 
-    async def _next(self, receive: Receive, within_s: float) -> Message:
-        try:
-            async with asyncio.timeout(within_s):
-                message = await receive()
-        except TimeoutError:
-            raise Failure(408, "slow", "the body did not come in time", close=True) from None
+    def _too_large(self) -> Failure:
+        return Failure(413, "too_large", f"a body has at most {self._bounds.body_bytes:,} bytes", close=True)
+
+    async def _next(self, receive: Receive, within_s: float | None) -> Message:
+        if within_s is None:
+            message = await receive()
+        else:
+            try:
+                async with asyncio.timeout(within_s):
+                    message = await receive()
+            except TimeoutError:
+                raise Failure(408, "slow", "the body did not come in time", close=True) from None
         if message["type"] == "http.disconnect":
             raise Failure(400, "gone", "the connection ended within the body", close=True)
         return message

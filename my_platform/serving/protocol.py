@@ -6,6 +6,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_HEADER_BYTES = 32 << 10
 HEADERS_WITHIN_S = 10.0
+# In the scope of a request whose body is there as a whole, so that nobody needs to wait for it with a clock.
+WHOLE = "my_platform.whole"
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\ncontent-length: 89\r\n"
     b"connection: close\r\n\r\n"
@@ -54,6 +56,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if not self._refused:
+            self.scope[WHOLE] = True  # type: ignore[literal-required]
             super().on_message_complete()
 
     def _refuse(self) -> None:

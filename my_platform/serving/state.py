@@ -123,7 +123,8 @@ class OnlineState:
             for record in records:
                 for form in self._forms:
                     if form.feature_set.events == table:
-                        self._take_in(form, record, added, touched)
+                        entity = record[form.feature_set.entity]
+                        self._take_in(form, entity, form.event(record), added, touched)
             if first is not None and added:
                 first()
             self._store.append(added)
@@ -210,14 +211,15 @@ class OnlineState:
         for form in self._forms:
             declared = form.feature_set
             own = tables[declared.rows]
+            event = None
             if declared.own_events and added is not None and touched is not None:
-                before = len(added)
-                self._take_in(form, own, added, touched)
+                before, event = len(added), form.event(own)
+                self._take_in(form, own[declared.entity], event, added, touched)
                 if declared.rows == self.table and len(added) == before:
                     known = self.remembered(row[self._key]) or {}
                     if "features" in known:
                         return Answer(tuple(known["features"]), known["degraded"])
-            answer = self._entity(form, own[declared.entity]).features(own)
+            answer = self._entity(form, own[declared.entity]).features(own, event)
             values += answer.values
             if answer.degraded:
                 doubts.append(answer.degraded)
@@ -226,10 +228,14 @@ class OnlineState:
         return Answer(values, "; ".join(doubts) or None)
 
     def _take_in(
-        self, form: OnlineFeatures, record: Row, added: list[EntityEvent], touched: set[tuple[str, Key]]
+        self,
+        form: OnlineFeatures,
+        entity: Key,
+        event: Event,
+        added: list[EntityEvent],
+        touched: set[tuple[str, Key]],
     ) -> None:
         declared = form.feature_set
-        entity, event = record[declared.entity], form.event(record)
         touched.add((declared.name, entity))
         state = self._entity(form, entity)
         # The features of a row may have moved since it came, when an earlier row came late: they stay as they were.

@@ -2,12 +2,15 @@
 
 import json
 import math
-from collections import deque
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from my_platform.learning.health import InService
 from my_platform.serving.log import Prediction
@@ -15,66 +18,48 @@ from my_platform.storage.objects import replace_file
 
 _KEPT_TIMES = 10_000
 _BUCKETS_S = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+_TENTHS = tuple(n / 10 for n in range(1, 10))
+
+
+class _Histogram:
+    """Counts by upper edge, of which the last is infinite."""
+
+    def __init__(self, edges: Sequence[float]) -> None:
+        self._edges = (*edges, math.inf)
+        self._counts = [0] * len(self._edges)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._edges, value)] += 1
+        self._sum += value
+
+    def family(self, name: str, text: str) -> Metric:
+        edges = ["+Inf" if edge == math.inf else str(edge) for edge in self._edges]
+        buckets = list(zip(edges, accumulate(self._counts), strict=True))
+        return HistogramMetricFamily(name, text, buckets=buckets, sum_value=self._sum)
 
 
 class Telemetry:
-    """Counts and times of one service, since it started or took its bundle up."""
+    """Counts and times of one service, since it started or took its bundle up.
+
+    Written by one thread in plain numbers, since a metric that locks costs a request as much as reading it; they become
+    metrics when Prometheus asks (`collect`).
+    """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._replies = Counter(
-            "my_platform_replies",
-            "Replies by operation and status",
-            ["operation", "status"],
-            registry=self.registry,
-        )
-        self._of: dict[tuple[str, int], Counter] = {}
-        self._seconds = Histogram(
-            "my_platform_score_seconds",
-            "Seconds of a scoring request",
-            buckets=_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._probability = Histogram(
-            "my_platform_probability",
-            "Probabilities that were answered",
-            buckets=[n / 10 for n in range(1, 10)],
-            registry=self.registry,
-        )
-        self._rows = Counter("my_platform_rows", "Rows that were answered", registry=self.registry)
-        self._flagged = Counter(
-            "my_platform_flagged", "Rows at or above the threshold", registry=self.registry
-        )
-        self._degraded = Counter(
-            "my_platform_degraded",
-            "Rows whose features may differ from the offline ones",
-            registry=self.registry,
-        )
-        self._labels = Counter(
-            "my_platform_labels", "Labels that came back and were new", registry=self.registry
-        )
-        self._model = Gauge(
-            "my_platform_model",
-            "1 for the bundle that serves",
-            ["asset", "week", "bundle"],
-            registry=self.registry,
-        )
-        self._refused = Gauge(
-            "my_platform_champion_refused",
-            "1 while the champion is refused and another serves",
-            registry=self.registry,
-        )
-        self._swaps = Counter("my_platform_swaps", "Champions taken up", registry=self.registry)
-        self._bundle = ""
+        self._replies: Counter[tuple[str, int]] = Counter()
+        self._seconds, self._probability = _Histogram(_BUCKETS_S), _Histogram(_TENTHS)
+        self._rows = self._flagged = self._degraded = self._labels = self._swaps = 0
+        self._refused = False
+        self._model = ("", "", "")
         self._requests = self._errors = 0
         self._times: deque[float] = deque(maxlen=_KEPT_TIMES)
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     def replied(self, operation: str, status: int, seconds: float) -> None:
         """Count a reply; scoring requests count for the health of the bundle too."""
-        child = self._of.get((operation, status))
-        if child is None:
-            child = self._of[operation, status] = self._replies.labels(operation, str(status))
-        child.inc()
+        self._replies[operation, status] += 1
         if operation == "score" and (status < 300 or status >= 500):
             self._seconds.observe(seconds)
             self._requests += 1
@@ -83,42 +68,70 @@ class Telemetry:
 
     def answered(self, found: Sequence[Prediction]) -> None:
         """Count rows."""
-        self._rows.inc(len(found))
+        self._rows += len(found)
         for prediction in found:
             self._probability.observe(prediction.probability)
-            if prediction.flagged:
-                self._flagged.inc()
-            if prediction.degraded is not None:
-                self._degraded.inc()
+            self._flagged += prediction.flagged
+            self._degraded += prediction.degraded is not None
 
     def labelled(self) -> None:
         """Count a label."""
-        self._labels.inc()
+        self._labels += 1
 
     def serves(self, bundle: str, asset: str, week: str) -> None:
         """A bundle was taken up; its health begins anew."""
-        self._model.clear()
-        self._model.labels(asset, week, bundle).set(1)
-        self._swaps.inc()
-        self._bundle, self._requests, self._errors = bundle, 0, 0
+        self._model = (asset, week, bundle)
+        self._swaps += 1
+        self._requests = self._errors = 0
         self._times.clear()
 
     def refuses(self, refused: bool) -> None:
         """Whether the champion cannot serve."""
-        self._refused.set(refused)
+        self._refused = refused
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics as they stand."""
+        replies = CounterMetricFamily(
+            "my_platform_replies", "Replies by operation and status", labels=["operation", "status"]
+        )
+        for (operation, status), count in self._replies.copy().items():
+            replies.add_metric([operation, str(status)], count)
+        yield replies
+        yield self._seconds.family("my_platform_score_seconds", "Seconds of a scoring request")
+        yield self._probability.family("my_platform_probability", "Probabilities that were answered")
+        for name, text, value in (
+            ("rows", "Rows that were answered", self._rows),
+            ("flagged", "Rows at or above the threshold", self._flagged),
+            ("degraded", "Rows whose features may differ from the offline ones", self._degraded),
+            ("labels", "Labels that came back and were new", self._labels),
+            ("swaps", "Champions taken up", self._swaps),
+        ):
+            yield CounterMetricFamily(f"my_platform_{name}", text, value=value)
+        model = GaugeMetricFamily(
+            "my_platform_model", "1 for the bundle that serves", labels=["asset", "week", "bundle"]
+        )
+        if self._model[-1]:
+            model.add_metric(self._model, 1)
+        yield model
+        yield GaugeMetricFamily(
+            "my_platform_champion_refused",
+            "1 while the champion is refused and another serves",
+            value=float(self._refused),
+        )
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self._registry)
 
     @property
     def health(self) -> InService | None:
         """How the bundle does; None where none serves."""
-        if not self._bundle:
+        *_, bundle = self._model
+        if not bundle:
             return None
         times = sorted(self._times)
         p99_s = times[math.ceil(len(times) * 0.99) - 1] if times else 0.0
-        return InService(self._bundle, self._requests, self._errors, round(p99_s * 1e3, 3))
+        return InService(bundle, self._requests, self._errors, round(p99_s * 1e3, 3))
 
 
 def write_health(path: Path, health: InService) -> None:
