@@ -73,7 +73,9 @@ def test_every_fitted_model_is_registered_with_facts_and_a_card(call: Commands) 
     assert all(len(model["training_set_digest"]) == 64 for model in models)
     judged = models[0]
     assert (judged["gate"], judged["aliases"]) == ("passed", ["champion"])
-    assert judged["measured"]["p99_ms"] > 0
+    alone, whole = judged["measured"], judged["measured"]["with_features"]
+    assert alone["p99_ms"] > 0
+    assert 0 < whole["rows_per_s"] < alone["rows_per_s"]
     for part in ("## Trained on", "## Made by", "## Takes", "| p99 of one row |"):
         assert part in judged["card"]
     tested = next(model for model in models if model["metrics"])

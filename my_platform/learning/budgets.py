@@ -27,6 +27,8 @@ class Budget:
         file_bytes: bytes of its files.
         memory_bytes: resident memory that loading it takes.
         fit_s: seconds that fitting it takes.
+        with_features: of a row from its columns to its score, the lookup of its online features included; None where
+            that is not limited.
     """
 
     p99_ms: float
@@ -34,6 +36,15 @@ class Budget:
     file_bytes: int
     memory_bytes: int
     fit_s: float
+    with_features: "WithFeatures | None" = None
+
+
+@dataclass(frozen=True)
+class WithFeatures:
+    """Milliseconds within which 99 of 100 rows are scored with their features, and rows within a second."""
+
+    p99_ms: float
+    rows_per_s: float
 
 
 @dataclass(frozen=True)
@@ -45,8 +56,9 @@ class Measured:
     file_bytes: int
     memory_bytes: int
     fit_s: float
+    with_features: WithFeatures | None = None
 
-    def as_json(self) -> dict[str, float]:
+    def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -102,6 +114,18 @@ def over_budget(measured: Measured, budget: Budget) -> list[str]:
         ),
         (measured.fit_s > budget.fit_s, f"fitted in {measured.fit_s:,.1f} s, limit {budget.fit_s:,.1f} s"),
     ]
+    with_features, limit = measured.with_features, budget.with_features
+    if with_features is not None and limit is not None:
+        found += [
+            (
+                with_features.p99_ms > limit.p99_ms,
+                f"p99 of one row with its features {with_features.p99_ms:.2f} ms, limit {limit.p99_ms:g} ms",
+            ),
+            (
+                with_features.rows_per_s < limit.rows_per_s,
+                f"{with_features.rows_per_s:,.0f} rows/s with their features, at least {limit.rows_per_s:,.0f} are asked",
+            ),
+        ]
     return [said for over, said in found if over]
 
 

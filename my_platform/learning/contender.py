@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from my_platform.features.online import OnlineFeatures
 from my_platform.learning.budgets import Budget, Load
 from my_platform.learning.gate import Policy
 from my_platform.learning.search_space import Tuning
@@ -49,6 +50,7 @@ class Contender:
         rows: the landed table of the rows that it scores.
         consistency: daily assets whose failed checks on the last days stand in the way of any candidate, such as
             one that holds served features against the offline ones.
+        online: makes the online form of its feature sets, by which a service looks its features up.
         chosen_on: the weeks whose tests its parameters were chosen by, which therefore do not tell how good it is.
     """
 
@@ -67,6 +69,7 @@ class Contender:
     export: str = ""
     rows: str = ""
     consistency: tuple[str, ...] = ()
+    online: Callable[[], tuple[OnlineFeatures, ...]] | None = None
 
     @property
     def assets(self) -> tuple[str, ...]:

@@ -79,6 +79,10 @@ def with_budget(card: str, measured: Measured, budget: Budget, native: Measured 
         "memory": ("{0.memory_bytes:,} bytes",) * 2,
         "fitting": ("{0.fit_s:,.1f} s", "{0.fit_s:,.0f} s"),
     }
+    with_features = {
+        "p99 with its features": ("{0.p99_ms:.2f} ms", "{0.p99_ms:g} ms"),
+        "rows a second with their features": ("{0.rows_per_s:,.0f}", "at least {0.rows_per_s:,.0f}"),
+    }
     found = [measured] if native is None else [measured, native]
     heads = ["measured"] if native is None else ["measured, as served (ONNX)", "its own files"]
     takes = [
@@ -90,6 +94,12 @@ def with_budget(card: str, measured: Measured, budget: Budget, native: Measured 
     for name, (said, limit) in lines.items():
         cells = [*(said.format(each) for each in found), limit.format(budget)]
         takes.append(f"| {name} | {' | '.join(cells)} |")
+    for name, (said, limit) in with_features.items():
+        if measured.with_features is not None:
+            cells = [said.format(measured.with_features), *("" for _ in found[1:])]
+            takes.append(
+                f"| {name} | {' | '.join(cells)} | {limit.format(budget.with_features) if budget.with_features else ''} |"
+            )
     return _with_section(card, _TAKES, takes)
 
 

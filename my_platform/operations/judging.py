@@ -1,7 +1,7 @@
 """Judging a candidate: from its weekly tests, its files and its checks to the gate's verdict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -17,6 +17,7 @@ from my_platform.learning.gate import Case, Kind, Verdict, judge
 from my_platform.learning.ledger import Served
 from my_platform.learning.registry import Candidate
 from my_platform.operations.exports import Exported, NotExported, find_export
+from my_platform.operations.online_budget import measure_with_features
 from my_platform.operations.weekly_tests import Tests, WeeklyTests
 from my_platform.storage.lake import Lake
 
@@ -82,7 +83,10 @@ def judge_candidate(
             rows = weekly.features(contender, max(own)).head(_ROWS_SCORED_ONE_BY_ONE)
             fit_s = _fit_s(weekly.lake, candidate)
             if exported is not None:
-                measured = measure(exported.files, exported.load, exported.one_by_one(rows), fit_s)
+                measured = replace(
+                    measure(exported.files, exported.load, exported.one_by_one(rows), fit_s),
+                    with_features=measure_with_features(weekly, contender, exported.load(exported.files)),
+                )
             native = measure(files, contender.load, [rows[at] for at in range(rows.height)], fit_s)
             if measured is None:
                 measured, native = native, None

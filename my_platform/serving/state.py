@@ -288,7 +288,7 @@ class OnlineState:
         names = list(form.event_types)
         if table != self.table:
             names = [name for name, source in self._told_by.items() if source == table]
-        for row in _physical(frame, form.event_types).iter_rows(named=True) if names else ():
+        for row in online_columns(frame, form.event_types).iter_rows(named=True) if names else ():
             content = {name: row[name] for name in names}
             yield Remembered(_landed(table, row[self._key]), row[self._time] // self._ticks, content)
 
@@ -302,7 +302,7 @@ def partition_events(form: OnlineFeatures, frame: pl.DataFrame) -> Iterator[tupl
     """The events of a partition by entity; raises FeatureError where an entity or a place is null."""
     declared = form.feature_set
     places = [declared.entity, declared.event_time, declared.event_order]
-    physical = _physical(frame, form.event_types).select(
+    physical = online_columns(frame, form.event_types).select(
         *(pl.col(name).alias(f"__{number}") for number, name in enumerate(places)), *form.event_columns
     )
     for number, name in enumerate(places):
@@ -317,7 +317,7 @@ def partition_events(form: OnlineFeatures, frame: pl.DataFrame) -> Iterator[tupl
     )
 
 
-def _physical(frame: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+def online_columns(frame: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """The table's columns as online rows hold them: dates and datetimes as integers."""
     if lacking := [name for name in types if name not in frame.columns]:
         raise FeatureError(f"a validated partition has no column {', '.join(lacking)} among {frame.columns}")

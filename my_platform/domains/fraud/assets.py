@@ -24,6 +24,7 @@ from my_platform.domains.fraud.scored_requests import (
     scored_contract,
     skew_asset,
 )
+from my_platform.domains.fraud.service import online_forms
 from my_platform.domains.fraud.smaller import smaller_assets
 from my_platform.domains.fraud.tabm import load_net, tabm_assets
 from my_platform.domains.fraud.tabm_tuned import tuned_asset
@@ -233,6 +234,7 @@ def contenders(settings: Settings) -> list[Contender]:
         "looked_at": parameters.CARDS_A_DAY,
         "rows": "transactions",
         "consistency": (SKEW,),
+        "online": online_forms,
     }
     choice = lightgbm_choice(settings)
     found = [

@@ -26,7 +26,7 @@ def services(settings: Settings) -> list[Service]:
             contract=contracts.TRANSACTIONS,
             key="TRANSACTION_ID",
             time="TX_DATETIME",
-            forms=_forms,
+            forms=online_forms,
             labels=Labels(
                 LABELLED_TRANSACTIONS,
                 contracts.FRAUD_REPORTS,
@@ -44,7 +44,8 @@ def services(settings: Settings) -> list[Service]:
     ]
 
 
-def _forms() -> tuple[OnlineFeatures, ...]:
+def online_forms() -> tuple[OnlineFeatures, ...]:
+    """The feature sets as a service computes them, each after those that it reads."""
     transaction = dict(contracts.TRANSACTIONS.schema)
     labelled = {name: column.type for name, column in labelled_transactions.columns.items()}
     spending = compile_online(customer_spending, transaction)
