@@ -253,6 +253,27 @@ def test_what_a_card_pays_usually_leaves_payments_out_that_were_far_above_it() -
     assert last["CUSTOMER_ID_AMOUNT_TO_USUAL_AVG"] == pytest.approx(0.75)
 
 
+def test_payments_far_above_what_a_card_paid_before_are_counted_for_two_weeks_without_the_row_itself() -> (
+    None
+):
+    # 24.9 is usual beside a mean of 23.3; the last one is the row itself.
+    amounts, days = [10.0, 10.0, 50.0, 24.9, 300.0, 400.0, 500.0], [0, 1, 2, 14, 15, 16, 16.5]
+    spent = compute(customer_spending, made_up(amounts, days))
+    last = compute(usual_spending, spent).row(6, named=True)
+    found = [last[f"CUSTOMER_ID_UNUSUAL_NB_TX_{days}DAY_WINDOW"] for days in (1, 3, 7, 14)]
+    assert found == [1, 2, 2, 2]
+    assert (last["CUSTOMER_ID_DAYS_SINCE_FIRST_UNUSUAL"], last["CUSTOMER_ID_DAYS_SINCE_LAST_UNUSUAL"]) == (
+        1.5,
+        0.5,
+    )
+    early = compute(usual_spending, spent).row(3, named=True)
+    assert (
+        early["CUSTOMER_ID_UNUSUAL_NB_TX_14DAY_WINDOW"],
+        early["CUSTOMER_ID_DAYS_SINCE_FIRST_UNUSUAL"],
+    ) == (1, 12)
+    assert compute(usual_spending, spent).row(1, named=True)["CUSTOMER_ID_DAYS_SINCE_LAST_UNUSUAL"] is None
+
+
 def test_a_terminal_without_known_reports_has_no_risk_and_no_dates() -> None:
     transactions = made_up([50.0, 60.0], [0, 6.9])
     labelled = labelled_by_report(transactions.with_columns(TX_FRAUD=1))

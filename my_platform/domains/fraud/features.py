@@ -27,6 +27,8 @@ PAST_DAYS = 30
 RECENT_MEAN_DAYS = 7
 RECENT_MAX_DAYS = 14
 USUAL_DAYS = 60
+# A stolen card is used for two weeks.
+UNUSUAL_WINDOWS = (1, 3, 7, 14)
 USUAL_FRAUD_WINDOWS = (1, 3, 7, 14, 30)
 KNOWN_DAYS = 30
 # The handbook counts hours 0 to 6 as night, and Saturday, weekday 6, and Sunday as weekend.
@@ -45,6 +47,7 @@ USUAL_FOR_CARD = pl.col(TO_PAST_AVG).fill_null(1.0) < USUAL_TIMES_AVG
 FRAUD = Condition("IS_FRAUD", "==", True)
 GENUINE = Condition("IS_FRAUD", "==", False)
 USUAL = Condition("usual", "==", True)
+UNUSUAL = Condition("usual", "==", False)
 USUAL_FRAUD = (FRAUD, USUAL)
 
 
@@ -113,7 +116,8 @@ customer_spending = feature_set(
 
 usual_spending = feature_set(
     "usual_spending",
-    description="What the customer pays usually: its payments before, those left out that were far above their past.",
+    description="What the customer pays usually: its payments before, those left out that were far above their past, "
+    "and how many of these there were of late.",
     rows=SPENDING_TABLE,
     entity="CUSTOMER_ID",
     time="TX_DATETIME",
@@ -122,11 +126,20 @@ usual_spending = feature_set(
     aggregates={
         "usual_n": count(days=USUAL_DAYS, where=USUAL, past_only=True),
         "usual_cents": total("tx_cents", days=USUAL_DAYS, where=USUAL, past_only=True),
+        **{f"unusual_{days}d": count(days=days, where=UNUSUAL, past_only=True) for days in UNUSUAL_WINDOWS},
+        "first_unusual": first_time(days=max(UNUSUAL_WINDOWS), where=UNUSUAL, past_only=True),
+        "last_unusual": last_time(days=max(UNUSUAL_WINDOWS), where=UNUSUAL, past_only=True),
     },
     columns={
         "CUSTOMER_ID_USUAL_NB_TX": pl.col("usual_n"),
         "CUSTOMER_ID_USUAL_AVG_AMOUNT": usual_mean / 100,
         "CUSTOMER_ID_AMOUNT_TO_USUAL_AVG": ratio(cents, usual_mean, otherwise=None),
+        **{
+            f"CUSTOMER_ID_UNUSUAL_NB_TX_{days}DAY_WINDOW": pl.col(f"unusual_{days}d")
+            for days in UNUSUAL_WINDOWS
+        },
+        "CUSTOMER_ID_DAYS_SINCE_FIRST_UNUSUAL": days_since("first_unusual", "TX_DATETIME"),
+        "CUSTOMER_ID_DAYS_SINCE_LAST_UNUSUAL": days_since("last_unusual", "TX_DATETIME"),
     },
 )
 

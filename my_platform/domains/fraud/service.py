@@ -5,6 +5,7 @@ from my_platform.domains.fraud.features import (
     FEATURES,
     LABELLED_TRANSACTIONS,
     TO_PAST_AVG,
+    UNUSUAL_WINDOWS,
     USUAL_FRAUD_WINDOWS,
     WINDOWS,
     customer_spending,
@@ -76,6 +77,12 @@ _WORDS = {
     "CUSTOMER_ID_USUAL_NB_TX": "usual payments of the card before",
     "CUSTOMER_ID_USUAL_AVG_AMOUNT": "what the card usually pays",
     "CUSTOMER_ID_AMOUNT_TO_USUAL_AVG": "amount ÷ what the card usually pays",
+    **{
+        f"CUSTOMER_ID_UNUSUAL_NB_TX_{n}DAY_WINDOW": f"payments of the card far above its mean in {_days(n)}"
+        for n in UNUSUAL_WINDOWS
+    },
+    "CUSTOMER_ID_DAYS_SINCE_FIRST_UNUSUAL": "days since the first of late that was far above the card's mean",
+    "CUSTOMER_ID_DAYS_SINCE_LAST_UNUSUAL": "days since the last that was far above the card's mean",
     **{f"TERMINAL_ID_NB_TX_{n}DAY_WINDOW": f"reports on the terminal in {_days(n)}" for n in WINDOWS},
     **{f"TERMINAL_ID_RISK_{n}DAY_WINDOW": f"share of frauds at the terminal in {_days(n)}" for n in WINDOWS},
     **{
