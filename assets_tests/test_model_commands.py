@@ -112,6 +112,35 @@ def test_champion_and_previous_follow_the_ledger(call: Commands) -> None:
         call("rollback")
 
 
+def test_a_chosen_threshold_is_shown_with_what_it_costs(call: Commands) -> None:
+    before = call("threshold")
+    assert (before["present"]["by"], before["present"]["version"]) == ("bundle", 0)
+    assert before["tested_days"] % 7 == 0
+
+    found = call("threshold", "--checks", "5", "--why", "two analysts")
+
+    assert (found["present"]["cards_a_day"], found["present"]["why"]) == (5, "two analysts")
+    present, ten = found["choices"]["present"], found["choices"]["10 checks"]
+    assert present["cards_a_day"] <= 5 < ten["cards_a_day"] <= 10
+    assert 0 < present["frauds_caught"] < ten["frauds_caught"] < 1
+    assert 0 < present["amount_caught"] < 1
+    by_cost = call("threshold", "--cost-of-check", "5", "--share-of-amount", "1", "--why", "costs")
+    assert (by_cost["present"]["by"], by_cost["present"]["version"]) == ("cost", 2)
+    assert call("threshold", "--of-bundle", "--why", "as before")["present"]["by"] == "bundle"
+
+
+def test_a_threshold_is_chosen_in_one_way_and_with_a_reason(call: Commands) -> None:
+    for words, problem in (
+        (("--checks", "5"), "--why"),
+        (("--checks", "5", "--score", "0.5", "--why", "x"), "one threshold"),
+        (("--cost-of-check", "5", "--why", "x"), "--cost-of-fraud"),
+        (("--share-of-amount", "1", "--why", "x"), "--cost-of-check"),
+        (("--score", "2", "--why", "x"), "from 0 to 1"),
+    ):
+        with pytest.raises(PlatformError, match=problem):
+            call("threshold", *words)
+
+
 def test_models_of_one_recipe_do_not_differ(call: Commands) -> None:
     found = call("compare", f"fraud_lightgbm@{WEEKS[1]}", "fraud_lightgbm")
 

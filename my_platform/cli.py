@@ -18,6 +18,7 @@ from my_platform.console import Json, complain, print_json, settings_of_call, sh
 from my_platform.errors import PlatformError
 from my_platform.model_commands import add_model_commands
 from my_platform.serving_commands import serve
+from my_platform.threshold_commands import threshold
 from my_platform.tuning_commands import tune
 
 app = typer.Typer(
@@ -445,6 +446,7 @@ def demo(
 
 add_model_commands(app)
 add_bulk_commands(app)
+app.command()(threshold)
 app.command()(tune)
 app.command()(serve)
 

@@ -46,6 +46,8 @@ from my_platform.cli import app
 from my_platform.errors import PlatformError
 from my_platform.learning.bundle import read_bundle
 from my_platform.learning.ledger import PromotionLedger
+from my_platform.learning.threshold_ledger import ThresholdLedger
+from my_platform.learning.thresholds import ByBundle, ByChecks, ByScore
 from my_platform.serving.model import load_model
 from my_platform.serving.tokens import read_tokens
 
@@ -240,6 +242,38 @@ def test_a_damaged_bundle_and_other_code_are_refused(client: httpx.Client, home:
     assert bundle_of(client) == before
     promote_copy(home, threshold=0.08)
     until(lambda: client.get("/v1/model").json()["refused"] is None)
+
+
+def test_a_threshold_that_people_choose_is_followed_and_outlives_the_champion(
+    client: httpx.Client, home: Path
+) -> None:
+    ledger = ThresholdLedger(home / "registry")
+
+    def told() -> Any:
+        return client.get("/v1/model").json()["serving"]
+
+    ledger.choose("fraud", ByScore(0.0), who="ann", why="look at all")
+    until(lambda: told()["threshold_policy"]["version"] == 1)
+    answer = score(client, row(90))
+    assert (answer["threshold"], answer["flagged"]) == (0.0, True)
+    digest = promote_copy(home, threshold=0.5)
+    until(lambda: told()["model"]["bundle"] == digest)
+    assert (told()["threshold"], told()["threshold_policy"]["why"]) == (0.0, "look at all")
+    ledger.choose("fraud", ByChecks(10), who="ann", why="few people")
+    until(lambda: told()["threshold_policy"]["version"] == 2)
+    policy = told()["threshold_policy"]
+    assert (policy["by"], policy["cards_a_day"], bool(policy["note"])) == (
+        "checks",
+        10,
+        told()["threshold"] == 0.5,
+    )
+
+    with open(ledger.path, "a") as file:
+        file.write('{"use": "fraud", "policy": {"by": "chance"}}\n')
+    until(lambda: "is no policy" in told()["threshold_policy"]["note"])
+    assert (told()["threshold_policy"]["version"], score(client, row(90))["threshold"]) == (2, 0.0)
+    ledger.choose("fraud", ByBundle(), who="ann", why="as before")
+    until(lambda: told()["threshold"] == 0.5)
 
 
 def test_reasons_of_a_model_without_trees_are_what_leaving_a_feature_out_changes(home: Path) -> None:

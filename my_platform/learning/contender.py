@@ -21,6 +21,7 @@ class TestColumns:
         cluster: what hangs together, such as the card that paid.
         label: whether it is what the model looks for.
         score: its probability, in the predictions.
+        amount: what the row is worth; empty where rows are worth nothing that is known.
         slices: columns of the test set whose values are looked at by themselves.
         features: columns of the test set that a model scores, in order.
     """
@@ -30,6 +31,7 @@ class TestColumns:
     cluster: str
     label: str
     score: str = "score"
+    amount: str = ""
     slices: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
 

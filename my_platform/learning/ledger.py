@@ -5,8 +5,6 @@ author had seen and appended under a lock that the kernel releases when its hold
 once become one after the other, the second one knowing of the first.
 """
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from my_platform.incremental.declare import ordinal
-from my_platform.storage.objects import locked
+from my_platform.storage.appended import AppendedLines
 
 Action = Literal["promote", "rollback"]
 
@@ -116,6 +114,7 @@ class PromotionLedger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = AppendedLines(path)
 
     def uses(self) -> list[str]:
         """What models were ever promoted for."""
@@ -138,29 +137,7 @@ class PromotionLedger:
 
     def append(self, line: Line, seen: Standing) -> bool:
         """Write a line, unless another has come since its author looked; whether it was written."""
-        with locked(self.path.with_suffix(".lock")):
-            if self.standing(line.use).lines != seen.lines:
-                return False
-            self._end_torn_line()
-            with open(self.path, "ab") as file:
-                file.write(json.dumps(line.as_json(), sort_keys=True).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        return True
+        return self._file.append(line.as_json(), unless=lambda: self.standing(line.use).lines != seen.lines)
 
     def _read(self) -> Iterator[Line]:
-        if not self.path.exists():
-            return
-        for text in self.path.read_bytes().splitlines(keepends=True):
-            # A line without its end is one that a dying machine did not finish: it never counted.
-            if text.endswith(b"\n") and text.strip():
-                yield Line.of_json(json.loads(text))
-
-    def _end_torn_line(self) -> None:
-        """Take off what a dying machine had begun to write; no other writer is there while the lock is held."""
-        if not self.path.exists():
-            return
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            os.truncate(self.path, len(whole))
+        return map(Line.of_json, self._file.read())

@@ -16,6 +16,7 @@ from my_platform.learning.decisions import operating_threshold
 from my_platform.learning.gate import Case, Kind, Verdict, judge
 from my_platform.learning.ledger import Served
 from my_platform.learning.registry import Candidate
+from my_platform.learning.thresholds import OperatingCurve, operating_curve
 from my_platform.operations.exports import Exported, NotExported, find_export
 from my_platform.operations.online_budget import measure_with_features
 from my_platform.operations.weekly_tests import Tests, WeeklyTests
@@ -46,6 +47,7 @@ class Judged:
         files: of the bundle: the model's own, and what serves.
         native: what the model's own files take, where others serve.
         exported: what the bundle says of those others.
+        curve: what each threshold would have had looked at in the same tests; None where there are none.
     """
 
     verdict: Verdict
@@ -55,6 +57,7 @@ class Judged:
     files: Mapping[str, bytes]
     native: Measured | None = None
     exported: Mapping[str, Any] = field(default_factory=dict)
+    curve: OperatingCurve | None = None
 
 
 def judge_candidate(
@@ -112,7 +115,8 @@ def judge_candidate(
     thresholds = [operating_threshold(rows, contender.looked_at) for rows in tested]
     threshold = median(thresholds) if thresholds else None
     about = exported.as_json() if exported else {}
-    return Judged(judge(case, policy), own, threshold, measured, files, native, about)
+    curve = operating_curve(tested)
+    return Judged(judge(case, policy), own, threshold, measured, files, native, about, curve)
 
 
 def _kind(candidate: Candidate, rival: Rival | None, paired: Sequence[pl.DataFrame]) -> Kind:

@@ -227,4 +227,5 @@ def _about(models: Models, candidate: Candidate, judged: Judged, overruled: str)
         "tested": dict(judged.tests),
         "gate": {"figures": judged.verdict.as_json(), "overruled": overruled},
         "operating_threshold": {"looked_at_a_day": contender.looked_at, "score": judged.threshold},
+        **({"operating_curve": judged.curve.as_json()} if judged.curve else {}),
     }

@@ -80,13 +80,21 @@ class WeeklyTests:
         return about["predictions"], about["tested"]
 
     def rows(self, contender: Contender, week: str, predictions: str) -> pl.DataFrame:
-        """The scored test rows of a week: key, day, card, score, fraud and the slices, in order of the key.
+        """The scored test rows of a week by key: key, day, card, score, fraud, slices, and amount where it is declared.
 
         Raises:
             DamagedObject: a stored value is not whole.
         """
         columns = contender.columns
-        wanted = (columns.key, columns.time, columns.cluster, columns.label, *columns.slices)
+        amount = {"amount": columns.amount} if columns.amount else {}
+        wanted = (
+            columns.key,
+            columns.time,
+            columns.cluster,
+            columns.label,
+            *columns.slices,
+            *amount.values(),
+        )
         tested = self.lake.read(
             contender.test_set, week, self.current(contender.test_set)[week], list(dict.fromkeys(wanted))
         )
@@ -101,6 +109,7 @@ class WeeklyTests:
                 card=columns.cluster,
                 score=columns.score,
                 fraud=columns.label,
+                **amount,
             )
         )
 

@@ -98,6 +98,7 @@ class ScoringService:
             else {
                 **told_of(model.about, model.digest, self._sets),
                 "threshold": model.threshold,
+                "threshold_policy": {**model.decided[0].as_json(), "note": model.decided[1]},
                 "features": list(model.features),
             },
             "shadow": shadow.digest if shadow else None,
@@ -111,7 +112,7 @@ class ScoringService:
             logger.info(
                 "serving %s %s, bundle %s", model.about["model"], model.about["week"], model.digest[:12]
             )
-        self.telemetry.refuses(found.refusal is not None and found.model is None)
+        self.telemetry.refuses(found.refused)
         if found.refusal is not None:
             logger.error("a bundle is refused, and what serves goes on: %s", found.refusal.why)
 

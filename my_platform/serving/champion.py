@@ -1,12 +1,14 @@
-"""Which champion serves: the ledger is watched, and a new champion taken up once it has passed its self-test."""
+"""Which champion serves, with which threshold: two ledgers are watched, and a new champion taken up after its self-test."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from my_platform.errors import PlatformError
 from my_platform.learning.ledger import PromotionLedger
+from my_platform.learning.threshold_ledger import Chosen, ThresholdLedger
+from my_platform.learning.thresholds import ByBundle
 from my_platform.serving.model import ServedModel, load_model, self_test
 from my_platform.serving.scorer import Scorer
 
@@ -19,11 +21,15 @@ class Refusal(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a look at the ledger gave: models to take up, or why there is none."""
+    """What a look at the ledgers gave: models to take up, and why one of them is not the one that is named.
+
+    `refused` says whether that is the champion; the model, if any, is then the one that serves, with its threshold of now.
+    """
 
     model: ServedModel | None
     shadow: ServedModel | None
     refusal: Refusal | None
+    refused: bool = False
 
 
 @dataclass
@@ -43,16 +49,13 @@ class Champion:
     code_versions: Mapping[str, str]
     shadow: str = "off"
     refusal: Refusal | None = None
-    _seen: tuple[int, int] | None = None
+    _seen: tuple[tuple[int, int] | None, ...] = (None, None)
 
     def moved(self) -> bool:
-        """Whether the ledger has changed since this was last asked."""
-        try:
-            found = self._ledger.path.stat()
-        except FileNotFoundError:
-            return False
-        seen, self._seen = self._seen, (found.st_mtime_ns, found.st_size)
-        return seen != self._seen
+        """Whether one of the ledgers has changed since this was last asked."""
+        found = tuple(_mark(path) for path in (self._ledger.path, self._thresholds.path))
+        seen, self._seen = self._seen, found
+        return seen != found and found[0] is not None
 
     def look(self, serving: ServedModel | None, stored: Sequence[Mapping[str, float | None]]) -> Found:
         """Load what the ledger names and test it; nothing of the service is touched, so another thread may do it.
@@ -65,8 +68,15 @@ class Champion:
         if champion is None:
             return Found(None, None, None)
         model, refusal = serving, None
+        chosen, unreadable = self._chosen(serving)
         if serving is None or serving.digest != champion.bundle:
             model, refusal = self._tested(champion.bundle, stored)
+        refused = model is None
+        model = serving if model is None else model
+        if model is not None:
+            model = model.by(chosen)
+            if unreadable:
+                model = replace(model, decided=(chosen, unreadable))
         digest = self.shadow
         if digest == "previous":
             digest = standing.previous.bundle if standing.previous else "off"
@@ -74,7 +84,7 @@ class Champion:
         if digest not in ("off", champion.bundle):
             shadow, other = self._tested(digest, stored)
             refusal = refusal or other
-        return Found(model, shadow, refusal)
+        return Found(model, shadow, refusal, refused)
 
     def take_up(self, scorer: Scorer, found: Found) -> bool:
         """Let a scorer answer by what was found from its next group on; whether its champion is another one."""
@@ -83,7 +93,14 @@ class Champion:
         if found.model is not None:
             scorer.model = found.model
         scorer.shadow = found.shadow
-        return scorer.model is not before
+        return scorer.model is not None and (before is None or scorer.model.digest != before.digest)
+
+    def _chosen(self, serving: ServedModel | None) -> tuple[Chosen, str]:
+        """The policy of the threshold; where it cannot be read the one that serves, and why."""
+        try:
+            return self._thresholds.present(self.use), ""
+        except PlatformError as error:
+            return serving.decided[0] if serving is not None else Chosen(ByBundle()), str(error)
 
     def _tested(
         self, digest: str, stored: Sequence[Mapping[str, float | None]]
@@ -100,3 +117,16 @@ class Champion:
     @property
     def _ledger(self) -> PromotionLedger:
         return PromotionLedger(self.registry / "promotions.jsonl")
+
+    @property
+    def _thresholds(self) -> ThresholdLedger:
+        return ThresholdLedger(self.registry)
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    """What changes whenever a file is written to; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size

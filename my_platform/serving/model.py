@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from my_platform.errors import PlatformError
 from my_platform.learning.bundle import read_bundle
 from my_platform.learning.export.scoring import OnnxModel, load_onnx
+from my_platform.learning.threshold_ledger import Chosen
+from my_platform.learning.thresholds import ByBundle, Resolved, resolve
 
 MODEL, TREES = "model.onnx", "model.txt"
 # An export differs from the model it was made of by no more.
@@ -43,6 +45,7 @@ class ServedModel:
         digest: of its bundle.
         pick: takes the model's features out of the online state's answer for a row, in the model's order.
         threshold: probabilities from here on are flagged; infinite where none is known.
+        decided: the policy that the threshold comes of, and why it is another one than that asks for.
         about: what the bundle says of it.
         trees: LightGBM's own model, which tells contributions; None for others.
     """
@@ -54,6 +57,12 @@ class ServedModel:
     about: Mapping[str, Any]
     onnx: OnnxModel
     trees: Any
+    decided: tuple[Chosen, str] = (Chosen(ByBundle()), "")
+
+    def by(self, chosen: Chosen) -> "ServedModel":
+        """The model with the threshold that a policy means for it."""
+        found: Resolved = resolve(chosen.policy, self.about)
+        return replace(self, threshold=found.score, decided=(chosen, found.note))
 
     def matrix(self, answers: Sequence[Sequence[Any]]) -> NDArray[np.float64]:
         """The state's answers as rows × features of the model, NaN where missing."""

@@ -223,6 +223,7 @@ def contenders(settings: Settings) -> list[Contender]:
         time="TX_DATETIME",
         cluster="CUSTOMER_ID",
         label="IS_FRAUD",
+        amount="TX_AMOUNT",
         slices=SLICES,
         features=FEATURES,
     )
