@@ -1,4 +1,4 @@
-"""Thirty attacks on a scoring service, each with the refusal that docs/serving.md documents for it."""
+"""Forty-five attacks on a scoring service, each with the refusal that docs/serving.md documents for it."""
 
 import json
 from typing import NamedTuple
@@ -7,6 +7,8 @@ from assets_tests.serving.service_home import ALL_TOKEN, READ_TOKEN, row
 
 _BEARER = f"Authorization: Bearer {ALL_TOKEN}"
 _ROW = row(5_000)
+# Of the card of that row, which is flagged as all rows are.
+_CASE = f"/v1/cases/{_ROW['CUSTOMER_ID']}-0/outcome"
 
 
 class Attack(NamedTuple):
@@ -38,6 +40,10 @@ def _row(**given: object) -> bytes:
 def _text(name: str, text: str) -> bytes:
     """The row with a value that is written just so."""
     return _row(**{name: "@"}).replace(b'"@"', text.encode())
+
+
+def _outcome(**given: object) -> bytes:
+    return json.dumps({"outcome": "confirmed", **given}).encode()
 
 
 ATTACKS = (
@@ -78,6 +84,25 @@ ATTACKS = (
     Attack("a form of another site's page", _request(_row(), kind="Content-Type: text/plain"), 415),
     Attack("a path that climbs", _request(b"", path="/v1/../../etc/passwd", method="GET"), 404),
     Attack("a path with an encoded end", _request(b"", path="/v1/score%00", method="GET"), 404),
+    Attack("an outcome that there is not", _request(b'{"outcome":"maybe"}', path=_CASE), 422),
+    Attack("a note without end", _request(_outcome(note="x" * 2_000), path=_CASE), 422),
+    Attack("rows that nobody scored", _request(_outcome(rows=[-1]), path=_CASE), 422),
+    Attack(
+        "a time before all time zones for a label",
+        _request(_outcome(at="0001-01-01T00:00:00+23:59"), path=_CASE),
+        422,
+    ),
+    Attack(
+        "an outcome by a token of another scope",
+        _request(_outcome(), path=_CASE, token=f"Authorization: Bearer {READ_TOKEN}"),
+        403,
+    ),
+    Attack("a case whose name climbs", _request(_outcome(), path="/v1/cases/..%2f..%2fetc/outcome"), 404),
+    Attack(
+        "a case whose name is a statement", _request(_outcome(), path="/v1/cases/1%20or%201=1-0/outcome"), 404
+    ),
+    Attack("a case beyond 64 bits", _request(_outcome(), path=f"/v1/cases/{'9' * 40}-0/outcome"), 404),
+    Attack("a page of cases before the first", _request(b"", path="/v1/cases?offset=-1", method="GET"), 422),
     Attack("another method", _request(b"", method="DELETE"), 405),
     Attack("headers without end", _request(_row(), "X: " + "a" * 100_000), 431),
     Attack("no HTTP at all", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),

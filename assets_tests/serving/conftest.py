@@ -1,10 +1,12 @@
-"""Stores to test with: the same suite runs over a file and over a real Redis server."""
+"""Stores to test with, a file and a real Redis server, and a home whose model may serve."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from assets_tests import homes
+from assets_tests.serving import service_home
 from assets_tests.serving.redis_servers import REDIS, RedisServer
 from my_platform.serving.redis_store import RedisStore
 from my_platform.serving.sqlite_store import SqliteStore
@@ -24,6 +26,21 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def made_home() -> Iterator[Path]:
+    """A small home with a champion, which no test changes; each copies it."""
+    with homes.folder_in_memory() as folder:
+        service_home.make(folder / "home")
+        yield folder / "home"
+
+
+@pytest.fixture(scope="module")
+def home(made_home: Path) -> Iterator[Path]:
+    """A copy of it, for the tests of one module."""
+    with homes.folder_in_memory() as folder:
+        yield service_home.copied(made_home, folder)
 
 
 @pytest.fixture(params=["sqlite", "redis"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -27,7 +28,7 @@ TOKENS = [
     {"name": "till", "scopes": ["score"], "token": SCORE_TOKEN},
     {"name": "desk", "scopes": ["feedback"], "token": FEEDBACK_TOKEN},
     {"name": "watch", "scopes": ["read"], "token": READ_TOKEN},
-    {"name": "all", "scopes": ["score", "feedback", "read"], "token": ALL_TOKEN},
+    {"name": "all", "scopes": ["score", "feedback", "read", "cases"], "token": ALL_TOKEN},
 ]
 
 
@@ -43,6 +44,11 @@ def make(home: Path, customers: int = 60, terminals: int = 120, **given: Any) ->
     (home / "tokens.json").write_text(json.dumps(TOKENS))
     # The first weeks were tested on nothing, so the threshold is chosen here.
     promote_copy(home, threshold=0.02)
+
+
+def copied(home: Path, folder: Path) -> Path:
+    """The home anew, without what a service has written there."""
+    return Path(shutil.copytree(home, folder / "home", ignore=shutil.ignore_patterns("serving")))
 
 
 def row(number: int, **given: Any) -> dict[str, Any]:

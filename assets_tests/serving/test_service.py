@@ -1,7 +1,6 @@
 """The scoring service as a real process on a small home: answers, swaps, crashes."""
 
 import json
-import shutil
 import socket
 import sqlite3
 import threading
@@ -36,7 +35,7 @@ from assets_tests.serving.service_home import (
     READ_TOKEN,
     SCORE_TOKEN,
     Running,
-    make,
+    copied,
     promote_copy,
     row,
     serving,
@@ -58,13 +57,6 @@ PROMISED = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-
-
-@pytest.fixture(scope="module")
-def home() -> Iterator[Path]:
-    with homes.folder_in_memory() as folder:
-        make(folder / "home")
-        yield folder / "home"
 
 
 @pytest.fixture(scope="module")
@@ -335,11 +327,6 @@ def fuzz(service: Running, examples: int) -> None:
             # Where nothing is sent, nothing can be wrong.
             with suppress(Unsatisfiable):
                 send()
-
-
-def copied(home: Path, folder: Path) -> Path:
-    """The home anew, without what a service has written there."""
-    return Path(shutil.copytree(home, folder / "home", ignore=shutil.ignore_patterns("serving")))
 
 
 def test_a_kill_loses_nothing_acknowledged_and_a_lost_state_is_made_again(home: Path, tmp_path: Path) -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
+from my_platform.serving.case_paths import add_cases
+from my_platform.serving.cases import CaseDesk
 from my_platform.serving.champion import Champion, Found
 from my_platform.serving.declaration import Service
 from my_platform.serving.endpoint import Bounds, Endpoint
@@ -19,7 +22,7 @@ from my_platform.serving.interface import describe
 from my_platform.serving.log import PredictionLog
 from my_platform.serving.model import features_by_name
 from my_platform.serving.replies import Answers, Failure, Reply, told_of
-from my_platform.serving.requests import RequestModels
+from my_platform.serving.requests import Problem, RequestModels
 from my_platform.serving.scorer import Scorer
 from my_platform.serving.state import OnlineState
 from my_platform.serving.telemetry import Telemetry, write_health
@@ -75,12 +78,13 @@ class ScoringService:
         self.models = RequestModels(service, most_rows)
         self.scorer = Scorer(service, self.models, state, log)
         self.caught_up = self.scorer.catch_up(whole=whole)
+        self.desk = CaseDesk(service, service.cases, self.models, self.scorer, log) if service.cases else None
         self.telemetry = Telemetry()
         self._tasks: set[asyncio.Task[None]] = set()
         answers = Answers(service.key, champion.registry / "bundles", self._sets)
         self.rest = self._rest()
         self.endpoint = Endpoint(
-            service, self.models, self.scorer, answers, tokens, bounds, self.telemetry, self.rest
+            service, self.models, self.scorer, answers, tokens, bounds, self.telemetry, self.rest, self.desk
         )
 
     def watch_champion(self) -> None:
@@ -211,6 +215,15 @@ class ScoringService:
             sent.headers.update(error.headers or {})
             return sent
 
+        @app.exception_handler(RequestValidationError)
+        async def invalid(_: Request, error: Exception) -> Response:
+            assert isinstance(error, RequestValidationError)
+            problems = [Problem(str(each["loc"][-1]), each["msg"]) for each in error.errors()]
+            told = "; ".join(f"{field}: {why}" for field, why in problems)
+            return _sent(Failure(422, "invalid", told, problems).reply())
+
+        if self.desk is not None:
+            add_cases(app, self.desk)
         describe(app, self._service, self.models)
         return app
 

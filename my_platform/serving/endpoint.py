@@ -5,11 +5,13 @@ are in flight together become one group, which is scored when the loop has heard
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 
+from my_platform.serving.cases import CaseDesk, UnknownCase
 from my_platform.serving.declaration import Service
 from my_platform.serving.log import Prediction
 from my_platform.serving.model import CannotServe, Reason
@@ -26,7 +28,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-SCORE, FEEDBACK = "/v1/score", "/v1/feedback"
+SCORE, FEEDBACK, CASES, OUTCOME = "/v1/score", "/v1/feedback", "/v1/cases", "/outcome"
 _NEEDS: dict[str, Scope] = {SCORE: "score", FEEDBACK: "feedback", "/v1/model": "read", "/metrics": "read"}
 _NAMES = {SCORE: "score", FEEDBACK: "feedback", "/v1/model": "model", "/metrics": "metrics"}
 _LOOPBACK = (b"localhost", b"127.0.0.1", b"[::1]")
@@ -46,6 +48,7 @@ class Endpoint:
     """The ASGI application.
 
     Args:
+        desk: the cases of flagged rows; None where there are none.
         rest: the application that serves all other paths.
     """
 
@@ -59,6 +62,7 @@ class Endpoint:
         bounds: Bounds,
         telemetry: Telemetry,
         rest: App,
+        desk: CaseDesk | None = None,
     ) -> None:
         self._words = service.words
         self._models = models
@@ -68,6 +72,7 @@ class Endpoint:
         self._bounds = bounds
         self._telemetry = telemetry
         self._rest = rest
+        self._desk = desk
         self._group: list[tuple[Waiting, asyncio.Future[None]]] = []
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -124,7 +129,7 @@ class Endpoint:
                 raise Failure(400, "header", f"{name.decode()} was sent twice; send it once", close=True)
             headers[name] = value
         self._check_host(headers.get(b"host", b""))
-        needed = _NEEDS.get(path)
+        needed = _needs(path)
         if needed is None:
             return None
         holder = self._tokens.holder(headers.get(b"authorization"))
@@ -134,7 +139,8 @@ class Endpoint:
             )
         if needed not in holder.scopes:
             raise Failure(403, "scope", f"the token {holder.name} has not the scope {needed}", close=True)
-        if path not in (SCORE, FEEDBACK):
+        decides = needed == "cases" and path.endswith(OUTCOME)
+        if path not in (SCORE, FEEDBACK) and not decides:
             self._pay(holder.name, 1)
             return None
         if scope["method"] != "POST":
@@ -145,6 +151,8 @@ class Endpoint:
             raise Failure(415, "content_type", "send application/json", close=True)
         self._pay(holder.name, 1)
         body = await self._body(headers, receive, whole=WHOLE in scope)
+        if decides:
+            return self._decide(path, body, holder.name)
         return await (self._score(body, holder.name) if path == SCORE else self._feedback(body))
 
     async def _score(self, body: bytes, holder: str) -> Reply:
@@ -165,7 +173,12 @@ class Endpoint:
         found = waiting.found
         self._telemetry.answered(found)
         told = [
-            self._answers.answer(row.key, each, self._reasons(each) if asked else None)
+            self._answers.answer(
+                row.key,
+                each,
+                self._reasons(each) if asked else None,
+                blocked=self._desk is not None and self._desk.blocks(row.values),
+            )
             for row, each in zip(rows, found, strict=True)
         ]
         return Reply(200, (f'{{"answers":[{",".join(told)}]}}' if batch else told[0]).encode())
@@ -197,6 +210,17 @@ class Endpoint:
         if new:
             self._telemetry.labelled()
         return Reply(200, b'{"new":true}' if new else b'{"new":false}')
+
+    def _decide(self, path: str, body: bytes, holder: str) -> Reply:
+        name = path.removeprefix(f"{CASES}/").removesuffix(OUTCOME)
+        try:
+            if self._desk is None or path == CASES + OUTCOME:
+                raise UnknownCase(f"there is no case at {path}; GET {CASES} lists them")
+            return Reply(200, json.dumps(self._desk.decide(name, body, holder)).encode())
+        except Invalid as error:
+            raise Failure(422, "invalid", str(error), error.problems) from None
+        except Exception as error:
+            raise _failure(error) from error
 
     def _reasons(self, found: Prediction) -> list[Reason] | None:
         """Reasons of the bundle that answered; None where that serves no more."""
@@ -259,6 +283,11 @@ class Endpoint:
             raise Failure(421, "host", "without tokens this service answers as localhost only", close=True)
 
 
+def _needs(path: str) -> Scope | None:
+    """The scope that a path asks for; None where it asks for none."""
+    return "cases" if path == CASES or path.startswith(f"{CASES}/") else _NEEDS.get(path)
+
+
 def _failure(error: Exception) -> Exception:
     """The failure that an exception of scoring becomes."""
     match error:
@@ -266,6 +295,8 @@ def _failure(error: Exception) -> Exception:
             return Failure(503, "not_ready", str(error), wait_s=_RETRY_S)
         case Conflict():
             return Failure(409, "conflict", str(error))
+        case UnknownCase():
+            return Failure(404, "unknown_case", str(error))
         case UnknownRow():
             return Failure(404, "unknown_row", str(error))
         case CannotServe():

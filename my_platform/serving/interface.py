@@ -6,16 +6,17 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from my_platform.serving.declaration import Service
+from my_platform.serving.endpoint import CASES, OUTCOME
 from my_platform.serving.requests import RequestModels
 
 _REFUSALS = {
     400: "a header was sent twice, or the connection ended within the body",
     401: "no token of this service was sent",
     403: "the token has not the scope",
-    404: "nothing is there, or no such row was scored or landed",
+    404: "nothing is there, or no such row was scored or landed, or there is no such case",
     405: "another method",
     408: "the body did not come in time",
-    409: "the id came before with another body",
+    409: "the id came before with another body, or another outcome of the case stands",
     413: "too large",
     415: "the body is no JSON",
     421: "without tokens only loopback may ask",
@@ -65,7 +66,9 @@ def _openapi(app: FastAPI, service: Service, models: RequestModels) -> dict[str,
     schemas["Error"] = _ERROR
     schemas["Answer"] = _answer(service)
     found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    for model in (models.score, models.feedback):
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    for model in (models.score, models.feedback, *([models.outcome] if service.cases else [])):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
@@ -95,8 +98,57 @@ def _openapi(app: FastAPI, service: Service, models: RequestModels) -> dict[str,
         {"a label": dict(service.labels.example)},
         (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 500),
     )
+    if service.cases:
+        schemas["Case"] = _case(service, service.cases.entity)
+        _tell_cases(paths, service, service.cases.entity)
     _tell_refusals(paths)
     return found
+
+
+def _tell_cases(paths: dict[str, Any], service: Service, entity: str) -> None:
+    case = {"$ref": "#/components/schemas/Case"}
+    page = {
+        "type": "object",
+        "required": ["cases", "open", "total", "next"],
+        "properties": {
+            "cases": {"type": "array", "items": case},
+            "open": {"type": "integer"},
+            "total": {"type": "integer"},
+            "next": {"type": ["integer", "null"]},
+        },
+    }
+    of_case = f"{CASES}/{{case}}"
+    for path, schema in ((CASES, page), (of_case, case)):
+        paths[path]["get"]["responses"]["200"]["content"] = {"application/json": {"schema": schema}}
+    new = {
+        "type": "object",
+        "required": ["new", "id", "state"],
+        "properties": {"new": {"type": "boolean"}, "id": {"type": "string"}, "state": {"type": "string"}},
+    }
+    outcome = _post(
+        "Confirm or dismiss a case, or take that back",
+        "OutcomeRequest",
+        new,
+        {
+            "confirmed": {
+                "outcome": "confirmed",
+                "rows": [service.example[service.key]],
+                "note": "the holder does not know it",
+            },
+            "dismissed": {"outcome": "dismissed", "note": "the holder was travelling"},
+            "reopened": {"outcome": "reopened"},
+        },
+        (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 500),
+    )
+    name = {
+        "name": "case",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1},
+        "example": f"{service.example[entity]}-0",
+    }
+    outcome["post"]["parameters"] = paths[of_case]["get"]["parameters"] = [name]
+    paths[f"{of_case}{OUTCOME}"] = outcome
 
 
 def _tell_refusals(paths: dict[str, Any]) -> None:
@@ -105,11 +157,15 @@ def _tell_refusals(paths: dict[str, Any]) -> None:
         "/metrics": (400, 401, 403, 405, 421, 429),
         "/healthz": (400, 405, 421),
         "/readyz": (400, 405, 421, 503),
+        CASES: (400, 401, 403, 405, 421, 422, 429),
+        f"{CASES}/{{case}}": (400, 401, 403, 404, 405, 421, 422, 429),
     }
     for path, statuses in by_path.items():
+        if path not in paths:
+            continue
         operation = paths[path]["get"]
         operation["responses"] |= _refusals(statuses)
-        if path in ("/v1/model", "/metrics"):
+        if 401 in statuses:
             operation["security"] = [{"token": []}]
     paths["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
 
@@ -139,6 +195,22 @@ def _refusals(statuses: tuple[int, ...]) -> dict[str, Any]:
     return {str(status): {"description": _REFUSALS[status], "content": error} for status in statuses}
 
 
+def _case(service: Service, entity: str) -> dict[str, Any]:
+    text, count = {"type": "string"}, {"type": "integer"}
+    told = {
+        "id": text,
+        entity: {"type": "integer" if service.contract.schema[entity].is_integer() else "string"},
+        "state": {"enum": ["open", "confirmed", "dismissed"]},
+        "rows": count,
+        "highest_probability": {"type": "number"},
+        "first_scored_at": text,
+        "last_scored_at": text,
+    }
+    many = {"type": "array", "items": {"type": "object"}}
+    shown = {"blocked": {"type": "boolean"}, "outcomes": many, "flagged": many}
+    return {"type": "object", "required": list(told), "properties": {**told, **shown}}
+
+
 def _answer(service: Service) -> dict[str, Any]:
     text, number = {"type": "string"}, {"type": "number"}
     integer_key = service.contract.schema[service.key].is_integer()
@@ -159,6 +231,7 @@ def _answer(service: Service) -> dict[str, Any]:
             "probability",
             "flagged",
             "threshold",
+            "blocked",
             "degraded",
             "model",
             "feature_versions",
@@ -168,6 +241,7 @@ def _answer(service: Service) -> dict[str, Any]:
             "probability": {"type": "number", "minimum": 0, "maximum": 1},
             "flagged": {"type": "boolean"},
             "threshold": {"type": ["number", "null"]},
+            "blocked": {"type": "boolean"},
             "degraded": {"type": ["string", "null"]},
             "model": {"type": "object", "additionalProperties": text},
             "feature_versions": {"type": "object", "additionalProperties": text},

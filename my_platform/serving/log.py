@@ -28,6 +28,14 @@ create table feedback (
 );
 create index feedback_of_key on feedback (key)
 """
+# What came later; a log without it is of the same form.
+_ADDED = (
+    "create table if not exists withdrawn (feedback integer primary key, at_us integer not null)",
+    "create table if not exists outcomes (number integer primary key, entity text not null, case_number integer not "
+    "null, at_us integer not null, who text not null, through integer not null, body text not null)",
+)
+_STANDING = "number not in (select feedback from withdrawn)"
+LABELS_OF = f"select label from feedback where key = ? and {_STANDING} order by number"
 _COLUMNS = (
     "key, second, at_us, row, bundle, features, degraded, probability, threshold, flagged, latency_us, "
     "shadow_bundle, shadow_probability"
@@ -102,6 +110,11 @@ class PredictionLog:
             self._database.close()
             raise
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection that writes, for what is kept in the log beside predictions and labels."""
+        return self._database
+
     def append(self, predictions: Sequence[Prediction]) -> None:
         """Write predictions in one transaction; they are durable when this returns."""
         marks = ", ".join("?" * len(Prediction._fields))
@@ -126,9 +139,10 @@ class PredictionLog:
         return found
 
     def labels(self, key: str) -> list[Feedback]:
-        """The labels that came back for a key, in the order they came."""
+        """The labels that came back for a key and stand, in the order they came."""
         rows = self._database.execute(
-            "select number, key, at_us, label from feedback where key = ? order by number", (key,)
+            f"select number, key, at_us, label from feedback where key = ? and {_STANDING} order by number",
+            (key,),
         )
         return [Feedback(*row) for row in rows]
 
@@ -138,9 +152,23 @@ class PredictionLog:
         return (Prediction(*row) for row in rows)
 
     def latest_labels(self) -> Iterator[Feedback]:
-        """All labels, the last written first."""
-        rows = self._database.execute("select number, key, at_us, label from feedback order by number desc")
+        """All labels that stand, the last written first."""
+        rows = self._database.execute(
+            f"select number, key, at_us, label from feedback where {_STANDING} order by number desc"
+        )
         return (Feedback(*row) for row in rows)
+
+    def withdraw(self, label: Feedback, at_us: int) -> None:
+        """Let a label stand no more."""
+        with transaction(self._database):
+            self._database.execute("insert into withdrawn values (?, ?)", (label.number, at_us))
+
+    def withdrawn(self) -> list[Feedback]:
+        """All labels that stand no more."""
+        rows = self._database.execute(
+            "select number, key, feedback.at_us, label from feedback join withdrawn on feedback = number"
+        )
+        return [Feedback(*row) for row in rows]
 
     def settle(self) -> None:
         """Put what was written in its place in the file, which waits for the disk: for another thread."""
@@ -164,3 +192,5 @@ class PredictionLog:
             for statement in _SCHEMA.split(";\n"):
                 self._database.execute(statement)
             self._database.execute(f"pragma user_version = {LOG_VERSION}")
+        for statement in _ADDED:
+            self._database.execute(statement)

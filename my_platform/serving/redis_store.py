@@ -110,6 +110,12 @@ class RedisStore:
                 commands.zadd(self._name("row_times"), {key: row.second for key, row in part})
             commands.execute()
 
+    def remove(self, events: Iterable[EntityEvent]) -> None:
+        with self._server.pipeline(transaction=True) as commands:
+            for feature_set, entity, event in events:
+                self._remove(commands, feature_set, [encoded([entity, event.second, event.order])])
+            commands.execute()
+
     def versions(self, feature_set: str) -> Mapping[str, str]:
         return dict(self._server.hgetall(self._name("versions", feature_set)))
 

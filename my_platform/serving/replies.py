@@ -73,7 +73,9 @@ class Answers:
         self._sets = sets
         self._models: dict[str, str] = {}
 
-    def answer(self, key: int | str, found: Prediction, reasons: Sequence[Reason] | None) -> str:
+    def answer(
+        self, key: int | str, found: Prediction, reasons: Sequence[Reason] | None, *, blocked: bool = False
+    ) -> str:
         """The JSON object of one row."""
         degraded = "null" if found.degraded is None else json.dumps(found.degraded)
         threshold = to_json(found.threshold, inf_nan_mode="null").decode()
@@ -81,6 +83,7 @@ class Answers:
         return (
             f'{{{self._key}:{key if isinstance(key, int) else json.dumps(key)},"probability":{found.probability!r},'
             f'"flagged":{"true" if found.flagged else "false"},"threshold":{threshold},'
+            f'"blocked":{"true" if blocked else "false"},'
             f'"degraded":{degraded},{self._model(found.bundle)}{told}}}'
         )
 

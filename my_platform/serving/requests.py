@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -101,9 +101,42 @@ class RequestModels:
             ),
             reasons=(bool, Field(default=False, description="whether to tell what speaks for each answer")),
         )
+        keys: Any = Annotated[
+            list[int if self._integer_key else str], Field(min_length=1, max_length=most_rows)  # type: ignore[misc]
+        ]
+        decision: Any = Literal["confirmed", "dismissed", "reopened"]
+        text: Any = Annotated[str, Field(max_length=MOST_CHARACTERS)]
+        self.outcome: type[BaseModel] = create_model(
+            "OutcomeRequest",
+            __config__=ConfigDict(extra="forbid", strict=True),
+            outcome=(
+                decision,
+                Field(
+                    description="what the case turned out to be, or that the outcome which stands is taken back"
+                ),
+            ),
+            rows=(
+                keys | None,
+                Field(default=None, description="the rows that are confirmed; default: all that are flagged"),
+            ),
+            note=(text, Field(default="", description="in words")),
+            at=(
+                datetime | None,
+                Field(default=None, description="when the confirmed rows became known as such; default: now"),
+            ),
+        )
         self.feedback: type[BaseModel] = _model(
             "FeedbackRequest", service.labels.contract, service.labels.example
         )
+
+    def outcome_of(self, body: bytes) -> BaseModel:
+        """What a body says of a case; raises Invalid."""
+        return _validated(self.outcome, body)
+
+    def label_made(self, key: int | str, columns: Mapping[str, Any]) -> Label:
+        """The label of a row with these columns of its own, times as datetimes."""
+        values, sent = self._labels.read(columns, "")
+        return Label(key, values, sent)
 
     def rows(self, body: bytes, now_s: float) -> tuple[list[Row], bool, bool]:
         """The rows of a body, whether it was a batch, and whether reasons are asked for; raises Invalid."""

@@ -106,6 +106,26 @@ class Scorer:
         except FeatureError as error:
             raise Conflict(str(error)) from error
 
+    def knows(self, label: Label) -> bool:
+        """Whether the label of a row is known already. Raises UnknownRow and Conflict."""
+        try:
+            return self._state.knows_label(self.service.labels.table, label.key, label.values)
+        except FeatureError as error:
+            raise Conflict(str(error)) from error
+
+    def withdraw(self, key: str, sent: str, now_us: int) -> bool:
+        """Let a label stand no more, by the row's id and its own columns as JSON; whether it stood."""
+        found = [known for known in self._log.labels(key) if known.label == sent]
+        for known in found:
+            self._log.withdraw(known, now_us)
+            self._forget(known)
+        return bool(found)
+
+    def _forget(self, label: Feedback) -> None:
+        key, own = self._models.key_of(label.key), self._models.label_of(label.label)
+        with suppress(UnknownRow):
+            self._state.withdraw(self.service.labels.table, key, own)
+
     def catch_up(self, *, whole: bool) -> int:
         """Take into the state what the log has and the state lacks; how many rows and labels that were.
 
@@ -135,6 +155,9 @@ class Scorer:
                     with suppress(FeatureError):
                         self._state.score([row])
             taken += len(part)
+        for label in self._log.withdrawn():
+            if all(other.label != label.label for other in self._log.labels(label.key)):
+                self._forget(label)
         for label in reversed(labels):
             key, own = self._models.key_of(label.key), self._models.label_of(label.label)
             with suppress(FeatureError, UnknownRow):

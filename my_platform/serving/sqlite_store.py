@@ -128,6 +128,13 @@ class SqliteStore:
                 self._replace(partition)
             self._database.executemany(_CORRECT, _texts(rows))
 
+    def remove(self, events: Iterable[EntityEvent]) -> None:
+        with transaction(self._database):
+            self._database.executemany(
+                "delete from events where feature_set = ? and entity = ? and second = ? and key = ?",
+                ((name, entity, event.second, event.order) for name, entity, event in events),
+            )
+
     def versions(self, feature_set: str) -> Mapping[str, str]:
         return dict(
             self._reader.execute(

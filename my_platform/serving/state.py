@@ -133,8 +133,42 @@ class OnlineState:
     def label(self, table: str, key: Key, columns: Row, *, first: Callable[[], None] | None = None) -> bool:
         """Take in the event that a remembered row and a label's own columns make; whether it was new.
 
-        `first` is called before it is stored, where it is new. Raises UnknownRow where the row is not remembered.
+        `first` is called before it is stored, where it is new. Raises UnknownRow where the row is not remembered, and
+        FeatureError where it is known with another label.
         """
+        if self.knows_label(table, key, columns):
+            return False
+        return self.observe(table, [self._label_record(table, key, columns)], first=first) > 0
+
+    def knows_label(self, table: str, key: Key, columns: Row) -> bool:
+        """Whether a row's label is known, since whatever time; raises as `label` does."""
+        record = self._label_record(table, key, columns)
+        found = False
+        for form in (each for each in self._forms if each.feature_set.events == table):
+            own = form.event(record).values
+            for event in self._store.events(form.feature_set.name, record[form.feature_set.entity]):
+                if event.order != key:
+                    continue
+                found = True
+                pairs = zip(form.event_columns, event.values, own, strict=True)
+                if any(repr(was) != repr(now) for name, was, now in pairs if name in columns):
+                    raise FeatureError(
+                        f"{table}: {self._key} {key!r} is known since second {event.second} with another label; "
+                        "withdraw that, or correct it in its file"
+                    )
+        return found
+
+    def withdraw(self, table: str, key: Key, columns: Row) -> None:
+        """Take the event out that a remembered row and a label's own columns made; raises UnknownRow."""
+        record = self._label_record(table, key, columns)
+        forms = [form for form in self._forms if form.feature_set.events == table]
+        made = [EntityEvent(f.feature_set.name, record[f.feature_set.entity], f.event(record)) for f in forms]
+        self._store.remove(made)
+        for event in made:
+            self._held.pop((event.feature_set, event.entity), None)
+
+    def _label_record(self, table: str, key: Key, columns: Row) -> dict[str, Any]:
+        """The record that a remembered row and a label's own columns make; raises UnknownRow."""
         known = self.remembered(key)
         if known is None:
             raise UnknownRow(
@@ -151,7 +185,7 @@ class OnlineState:
                 f"label with its partition"
             )
         features = {name: told[name] for name in self._told_by}
-        return self.observe(table, [{**known["row"], **features, **columns}], first=first) > 0
+        return {**known["row"], **features, **columns}
 
     def remembered(self, key: Key) -> Mapping[str, Any] | None:
         """The `row` known under an id, as it landed if it did; `features` and `degraded` as it was scored here."""

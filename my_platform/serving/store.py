@@ -70,6 +70,9 @@ class StateStore(Protocol):
         appended and comes again in a partition becomes the partition's; other appended events stay.
         """
 
+    def remove(self, events: Iterable[EntityEvent]) -> None:
+        """Take events out, by (second, order), however they came."""
+
     def versions(self, feature_set: str) -> Mapping[str, str]:
         """The version of each partition that was taken in."""
 

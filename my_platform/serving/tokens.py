@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from my_platform.errors import PlatformError
 
-Scope = Literal["score", "feedback", "read"]
+Scope = Literal["score", "feedback", "read", "cases"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 # The word by which all callers are known where no token is asked for.
 ANYONE = "anyone"

@@ -82,6 +82,10 @@ class WriteBehind:
         self.flush()
         self._store.replace(partitions, rows)
 
+    def remove(self, events: Iterable[EntityEvent]) -> None:
+        self.flush()
+        self._store.remove(events)
+
     def versions(self, feature_set: str) -> Mapping[str, str]:
         return self._store.versions(feature_set)
 

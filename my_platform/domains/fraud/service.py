@@ -15,7 +15,7 @@ from my_platform.domains.fraud.features import (
 from my_platform.domains.fraud.labels import labelled_transactions
 from my_platform.domains.fraud.publishing import USE
 from my_platform.features.online import OnlineFeatures, compile_online
-from my_platform.serving.declaration import Labels, Service
+from my_platform.serving.declaration import Cases, Labels, Service
 from my_platform.settings import Settings
 
 
@@ -32,6 +32,8 @@ def services(settings: Settings) -> list[Service]:
                 LABELLED_TRANSACTIONS,
                 contracts.FRAUD_REPORTS,
                 {"TRANSACTION_ID": 1789001, "REPORTED_AT": "2018-08-15T09:30:00", "IS_FRAUD": True},
+                landed="fraud_reports",
+                known="REPORTED_AT",
             ),
             example={
                 "TRANSACTION_ID": 1789001,
@@ -41,6 +43,7 @@ def services(settings: Settings) -> list[Service]:
                 "TX_AMOUNT": 123.45,
             },
             words={name: _WORDS.get(name, name) for name in FEATURES},
+            cases=Cases(entity="CUSTOMER_ID", confirmed={"IS_FRAUD": True}),
         )
     ]
 
