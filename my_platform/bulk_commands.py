@@ -49,7 +49,7 @@ def score(
 
 
 def land_log(as_json: Json = False) -> None:
-    """Land what the service logged, as tables by day: finished days that have changed since they landed."""
+    """Land what the service scored and was told, as tables by day: finished days that changed since they landed."""
     from my_platform.operations.home import land_logs, prepare_domains, prepare_home
 
     settings = settings_of_call()
@@ -65,6 +65,9 @@ def land_log(as_json: Json = False) -> None:
         for day, number in landed["written"].items()
     ]
     show_table(["table", "day", "rows"], rows) if rows else typer.echo("nothing to land")
+    for landed in found.values():
+        for said in (*landed.get("differing", ()), *landed.get("problems", ())):
+            complain(said)
 
 
 def blast_radius(

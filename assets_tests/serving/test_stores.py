@@ -55,6 +55,18 @@ def test_an_event_appended_twice_is_one(open_store: OpenStore) -> None:
     assert store.events("a", 1) == [event(5, 1, 7), event(6, 1, 8)]
 
 
+def test_an_event_that_is_removed_is_gone_and_may_come_again(open_store: OpenStore) -> None:
+    store = open_store()
+    appended, landed = EntityEvent("a", 1, event(5, 1, 7)), EntityEvent("a", 1, event(6, 2, 8))
+    store.append([appended, EntityEvent("a", 1, event(5, 3, 9))])
+    store.replace([Partition("a", "day", "v", [(1, landed.event)])])
+    store.remove([appended, landed])
+    assert open_store().events("a", 1) == [event(5, 3, 9)]
+    store = open_store()
+    store.append([appended])
+    assert store.events("a", 1) == [event(5, 1, 7), event(5, 3, 9)]
+
+
 def test_a_row_is_remembered_as_it_first_came_until_a_partition_corrects_it(open_store: OpenStore) -> None:
     store = open_store()
     for amount in (1.5, 2.5):

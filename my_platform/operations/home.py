@@ -20,6 +20,7 @@ from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.specs import Span
 from my_platform.serving.declaration import Service
+from my_platform.serving.label_landing import LandedLabels, land_labels
 from my_platform.serving.log_landing import LandedLog, LoggedTable, land_log
 from my_platform.settings import CHECKOUT, Settings
 from my_platform.storage.calendar import read_calendar
@@ -106,8 +107,8 @@ def load_logged(settings: Settings) -> list[LoggedTable]:
     return [each for module in modules if hasattr(module, "logged") for each in module.logged(settings)]
 
 
-def land_logs(settings: Settings) -> dict[str, LandedLog]:
-    """Land the finished and changed days of all prediction logs of a home, by landed table.
+def land_logs(settings: Settings) -> dict[str, LandedLog | LandedLabels]:
+    """Land the finished and changed days of all prediction logs of a home, and of their labels, by landed table.
 
     Raises:
         PlatformError: landing is no folder, or a log cannot be landed; see ``serving.log_landing``.
@@ -117,9 +118,13 @@ def land_logs(settings: Settings) -> dict[str, LandedLog]:
             f"MY_PLATFORM_LANDING_URL is {settings.landing}; land the log into a folder and copy it there"
         )
     landing, bundles = Path(settings.landing), settings.registry / "bundles"
+    labels = [service for service in load_services(settings) if service.labels.landed]
     return {
-        each.table: land_log(settings.serving / each.use, landing, bundles, each)
-        for each in load_logged(settings)
+        **{
+            each.table: land_log(settings.serving / each.use, landing, bundles, each)
+            for each in load_logged(settings)
+        },
+        **{each.labels.landed: land_labels(settings.serving / each.use, landing, each) for each in labels},
     }
 
 

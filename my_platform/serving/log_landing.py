@@ -28,7 +28,7 @@ LAYOUT = 1
 PREFIX = "F_"
 LOG_FILE = "log.sqlite"
 _STATE = "landed.json"
-_SECONDS_A_DAY = 86_400
+SECONDS_A_DAY = 86_400
 _ROWS_AT_ONCE = 50_000
 
 # What the log says of each row beside the row itself and its features.
@@ -116,8 +116,8 @@ def land_log(
     """
     if not (folder / LOG_FILE).exists():
         return LandedLog({}, 0, [])
-    today = int((now or datetime.now(UTC)).timestamp()) // _SECONDS_A_DAY
-    with locked(folder / "landed.lock"), closing(_open(folder / LOG_FILE)) as log:
+    today = int((now or datetime.now(UTC)).timestamp()) // SECONDS_A_DAY
+    with locked(folder / "landed.lock"), closing(opened_log(folder / LOG_FILE)) as log:
         done = _state(folder / _STATE)
         about = _Bundles(bundles, table)
         written: dict[str, int] = {}
@@ -132,7 +132,7 @@ def land_log(
                 unchanged += 1
             else:
                 frame = pl.concat(_frames(log, day, table, about)).sort(table.time, table.key)
-                data = _parquet(frame)
+                data = parquet_bytes(frame)
                 if not path.exists() or path.read_bytes() != data:
                     replace_file(path, data)
                     written[key] = frame.height
@@ -167,7 +167,7 @@ def _frames(
     cursor = log.execute(
         "select key, at_us, row, bundle, features, degraded, probability, threshold, flagged, latency_us, "
         "shadow_bundle, shadow_probability from predictions where second >= ? and second < ? order by second, key",
-        (day * _SECONDS_A_DAY, (day + 1) * _SECONDS_A_DAY),
+        (day * SECONDS_A_DAY, (day + 1) * SECONDS_A_DAY),
     )
     while rows := cursor.fetchmany(_ROWS_AT_ONCE):
         yield _frame(rows, table, bundles)
@@ -187,7 +187,7 @@ def _frame(rows: Sequence[tuple[Any, ...]], table: LoggedTable, bundles: _Bundle
         probability, threshold, flagged, latency_us, shadow, shadow_probability = scored
         of_row, of_features = json.loads(row), dict(zip(names, values, strict=True))
         for name, kind in table.row.items():
-            found[name].append(_plain(of_row.get(name), kind))
+            found[name].append(plain_value(of_row.get(name), kind))
         told = {
             "SCORED_AT": at_us,
             "MODEL": bundle.about["model"],
@@ -208,19 +208,19 @@ def _frame(rows: Sequence[tuple[Any, ...]], table: LoggedTable, bundles: _Bundle
         for name in table.features:
             found[f"{PREFIX}{name}"].append(of_features.get(name))
     try:
-        return pl.DataFrame([_column(name, values, table.schema[name]) for name, values in found.items()])
+        return pl.DataFrame([column_of(name, values, table.schema[name]) for name, values in found.items()])
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise PlatformError(f"the log of {table.use} cannot be landed as {table.table}: {error}") from error
 
 
-def _column(name: str, values: list[Any], kind: pl.DataType) -> pl.Series:
+def column_of(name: str, values: list[Any], kind: pl.DataType) -> pl.Series:
     if kind == pl.Float64():
         # JSON writes a whole number of a float column as it writes an integer.
         values = [None if value is None else float(value) for value in values]
     return pl.Series(name, values, dtype=kind, strict=True)
 
 
-def _plain(value: Any, kind: pl.DataType) -> Any:
+def plain_value(value: Any, kind: pl.DataType) -> Any:
     """A value of the row as its column holds it; times are without zone, in UTC."""
     if value is None or not isinstance(kind, pl.Datetime):
         return value
@@ -228,13 +228,13 @@ def _plain(value: Any, kind: pl.DataType) -> Any:
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
-def _parquet(frame: pl.DataFrame) -> bytes:
+def parquet_bytes(frame: pl.DataFrame) -> bytes:
     data = io.BytesIO()
     frame.rechunk().write_parquet(data, compression="zstd", row_group_size=1 << 20)
     return data.getvalue()
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def opened_log(path: Path) -> sqlite3.Connection:
     log = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     (layout,) = log.execute("pragma user_version").fetchone()
     if layout != LAYOUT:
