@@ -1,4 +1,4 @@
-"""Forty-five attacks on a scoring service, each with the refusal that docs/serving.md documents for it."""
+"""Forty-eight attacks on a scoring service, each with the refusal that docs/serving.md documents for it."""
 
 import json
 from typing import NamedTuple
@@ -102,6 +102,11 @@ ATTACKS = (
         "a case whose name is a statement", _request(_outcome(), path="/v1/cases/1%20or%201=1-0/outcome"), 404
     ),
     Attack("a case beyond 64 bits", _request(_outcome(), path=f"/v1/cases/{'9' * 40}-0/outcome"), 404),
+    Attack("decisions without end", _request(b"", path="/v1/decisions?limit=1000000", method="GET"), 422),
+    Attack("decisions without a token", _request(b"", path="/v1/decisions", method="GET", token=""), 401),
+    Attack(
+        "a form that is sent to the page", _request(b"a=b", path="/", kind="Content-Type: text/plain"), 405
+    ),
     Attack("a page of cases before the first", _request(b"", path="/v1/cases?offset=-1", method="GET"), 422),
     Attack("another method", _request(b"", method="DELETE"), 405),
     Attack("headers without end", _request(_row(), "X: " + "a" * 100_000), 431),

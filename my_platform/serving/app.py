@@ -21,6 +21,7 @@ from my_platform.serving.endpoint import Bounds, Endpoint
 from my_platform.serving.interface import describe
 from my_platform.serving.log import PredictionLog
 from my_platform.serving.model import features_by_name
+from my_platform.serving.page_paths import add_page
 from my_platform.serving.replies import Answers, Failure, Reply, told_of
 from my_platform.serving.requests import Problem, RequestModels
 from my_platform.serving.scorer import Scorer
@@ -222,6 +223,7 @@ class ScoringService:
             told = "; ".join(f"{field}: {why}" for field, why in problems)
             return _sent(Failure(422, "invalid", told, problems).reply())
 
+        add_page(app, self._log.path)
         if self.desk is not None:
             add_cases(app, self.desk)
         describe(app, self._service, self.models)

@@ -29,7 +29,11 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 SCORE, FEEDBACK, CASES, OUTCOME = "/v1/score", "/v1/feedback", "/v1/cases", "/outcome"
-_NEEDS: dict[str, Scope] = {SCORE: "score", FEEDBACK: "feedback", "/v1/model": "read", "/metrics": "read"}
+_NEEDS: dict[str, Scope] = {
+    SCORE: "score",
+    FEEDBACK: "feedback",
+    **dict.fromkeys(("/v1/model", "/v1/decisions", "/metrics"), "read"),
+}
 _NAMES = {SCORE: "score", FEEDBACK: "feedback", "/v1/model": "model", "/metrics": "metrics"}
 _LOOPBACK = (b"localhost", b"127.0.0.1", b"[::1]")
 _RETRY_S = 1

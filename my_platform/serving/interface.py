@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from my_platform.serving.declaration import Service
 from my_platform.serving.endpoint import CASES, OUTCOME
+from my_platform.serving.page_paths import DECISIONS
 from my_platform.serving.requests import RequestModels
 
 _REFUSALS = {
@@ -45,6 +46,28 @@ _ERROR = {
                 },
             },
         }
+    },
+}
+
+_COUNTS = {"type": "array", "items": {"type": "integer"}}
+_DECISIONS = {
+    "type": "object",
+    "required": ["decisions", "rows", "flagged", "latency_us", "scores", "scores_before", "drift"],
+    "properties": {
+        "decisions": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["row", "scored_at", "probability", "threshold", "flagged", "latency_us"],
+                "properties": {"row": {"type": "object"}, "probability": {"type": "number"}},
+            },
+        },
+        "rows": {"type": "integer"},
+        "flagged": {"type": "integer"},
+        "latency_us": {"type": "object", "additionalProperties": {"type": ["integer", "null"]}},
+        "scores": _COUNTS,
+        "scores_before": _COUNTS,
+        "drift": {"type": ["number", "null"]},
     },
 }
 
@@ -155,6 +178,7 @@ def _tell_refusals(paths: dict[str, Any]) -> None:
     by_path = {
         "/v1/model": (400, 401, 403, 405, 421, 429),
         "/metrics": (400, 401, 403, 405, 421, 429),
+        DECISIONS: (400, 401, 403, 405, 421, 422, 429),
         "/healthz": (400, 405, 421),
         "/readyz": (400, 405, 421, 503),
         CASES: (400, 401, 403, 405, 421, 422, 429),
@@ -167,6 +191,7 @@ def _tell_refusals(paths: dict[str, Any]) -> None:
         operation["responses"] |= _refusals(statuses)
         if 401 in statuses:
             operation["security"] = [{"token": []}]
+    paths[DECISIONS]["get"]["responses"]["200"]["content"] = {"application/json": {"schema": _DECISIONS}}
     paths["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
 
 
