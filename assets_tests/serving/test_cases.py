@@ -1,6 +1,8 @@
 """Cases: flagged rows by entity, what people decide of them, and what that does to labels and later answers."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -197,8 +199,12 @@ def test_what_is_blocked_and_what_was_taken_back_outlive_a_restart(home: Path, t
             decide(client, f"{card}-0", "confirmed", at=NEXT_DAY)
         decide(client, "21-0", "reopened")
         running.kill()
-    for file in (own / "serving" / "fraud").glob("state.sqlite*"):
+    folder = own / "serving" / "fraud"
+    for file in folder.glob("state.sqlite*"):
         file.unlink()
+    with closing(sqlite3.connect(folder / "log.sqlite")) as log, log:
+        # As if it had been killed between the outcome and its label.
+        assert log.execute("delete from feedback where key = '10000301'").rowcount == 1
     with serving(own) as running:
         client = running.client()
 

@@ -171,6 +171,10 @@ class EntityState:
         """Whether an event of this time and order is kept."""
         return self._holds(self._place(event.second, event.order), event.second, event.order)
 
+    def events_of(self, order: Key) -> list[Event]:
+        """The events of an order, at whatever time."""
+        return [event for event in self._events if event.order == order]
+
     def forgotten(self, second: int) -> None:
         """Events up to this second were dropped, here or where the state was read from."""
         self._dropped = second if self._dropped is None else max(second, self._dropped)

@@ -146,9 +146,7 @@ class OnlineState:
         found = False
         for form in (each for each in self._forms if each.feature_set.events == table):
             own = form.event(record).values
-            for event in self._store.events(form.feature_set.name, record[form.feature_set.entity]):
-                if event.order != key:
-                    continue
+            for event in self._entity(form, record[form.feature_set.entity]).events_of(key):
                 found = True
                 pairs = zip(form.event_columns, event.values, own, strict=True)
                 if any(repr(was) != repr(now) for name, was, now in pairs if name in columns):
