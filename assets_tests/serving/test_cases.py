@@ -151,6 +151,13 @@ def test_rows_that_are_flagged_after_a_dismissal_make_the_next_case(client: http
 
     assert (shown(client, "8-0")["state"], shown(client, "8-0")["rows"]) == ("dismissed", 1)
     assert (shown(client, "8-1")["state"], shown(client, "8-1")["rows"]) == ("open", 1)
+    decide(client, "8-0", "reopened")
+    decide(client, "8-0", "dismissed", note="again")
+    decide(client, "8-1", "dismissed")
+    score(client, 142, 8)
+    listed = client.get("/v1/cases", params={"limit": 200}).json()["cases"]
+    of_card = {case["id"]: (case["state"], case["rows"]) for case in listed if case["CUSTOMER_ID"] == 8}
+    assert of_card == {"8-0": ("dismissed", 1), "8-1": ("dismissed", 1), "8-2": ("open", 1)}
 
 
 def test_only_scored_rows_of_the_card_are_confirmed(client: httpx.Client) -> None:

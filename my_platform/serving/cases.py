@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -275,20 +275,20 @@ class CaseDesk:
 
     def _all(self, log: sqlite3.Connection) -> list[Case]:
         known = histories(Outcome(*row) for row in log.execute(ALL_OUTCOMES))
-        cases: dict[tuple[Any, int], Case] = {}
-        nothing = History()
-        for entity, place, probability, at_us in log.execute(
-            f"select {self._entity}, rowid, probability, at_us from predictions where flagged = 1"
+        nothing, cases = History(), []
+        # Summed by the database, which lets the thread that scores go on meanwhile.
+        for entity, *rows in log.execute(
+            f"select {self._entity}, count(*), max(probability), min(at_us), max(at_us) from predictions "
+            f"where flagged = 1 group by {self._entity}"
         ):
             history = known.get(str(entity), nothing)
-            number = history.case_of(place)
-            case = cases.get((entity, number))
-            if case is None:
-                case = cases[entity, number] = Case(entity, number, history.state(number), first_us=at_us)
-            case.rows += 1
-            case.highest = max(case.highest, probability)
-            case.first_us, case.last_us = min(case.first_us, at_us), max(case.last_us, at_us)
-        return list(cases.values())
+            if not history.ends:
+                cases.append(Case(entity, 0, history.state(0), *rows))
+                continue
+            for number in range(len(history.ends) + 1):
+                with suppress(UnknownCase):
+                    cases.append(self._case(log, entity, number, history))
+        return cases
 
     def _reasons(self, digest: str, features: str) -> list[dict[str, Any]] | None:
         """Reasons of the bundle that answered; None where that serves no more."""

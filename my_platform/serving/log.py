@@ -33,6 +33,7 @@ _ADDED = (
     "create table if not exists withdrawn (feedback integer primary key, at_us integer not null)",
     "create table if not exists outcomes (number integer primary key, entity text not null, case_number integer not "
     "null, at_us integer not null, who text not null, through integer not null, body text not null)",
+    "create index if not exists outcomes_of_entity on outcomes (entity, through)",
 )
 _STANDING = "number not in (select feedback from withdrawn)"
 LABELS_OF = f"select label from feedback where key = ? and {_STANDING} order by number"

@@ -75,10 +75,6 @@ class History:
             return "open"
         return "confirmed" if standing.decision == "confirmed" else "dismissed"
 
-    def case_of(self, place: int) -> int:
-        """The number of the case that a row of this number in the log belongs to."""
-        return sum(1 for end in self.ends if place > end)
-
     def span(self, case_number: int) -> tuple[int, int]:
         """The numbers in the log after which a case begins, and with which it ends."""
         ends = [0, *self.ends, ENDLESS]
