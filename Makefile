@@ -6,6 +6,8 @@ PYTHON ?= python3
 HOME_DIR ?=
 # Passed on to pytest or to the command: make test ARGS='-k landing'
 ARGS ?=
+# The folder with the Handbook's daily files, for replay-check.
+HANDBOOK ?=
 BENCHMARKS ?= $(patsubst %.py,%,$(notdir $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))
 # Only files with GPU tests are collected, so that a GPU machine needs no more than what they import.
 GPU_TESTS ?= $(shell grep -rl --include='*.py' 'mark\.gpu' assets_tests 2>/dev/null)
@@ -26,10 +28,10 @@ export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo ui dbt-docs test test-slow faults gpu-check bench serve-bench lint format lock clean
+.PHONY: help setup demo ui dbt-docs test test-slow faults gpu-check bench serve-bench replay-check lint format lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(PREPARED) ## install everything into .venv (about 2 minutes and 3 GB the first time)
 	@echo "Ready: make demo shows it, make ui opens Dagster, .venv/bin/my-platform --help lists the commands."
@@ -71,6 +73,9 @@ bench: $(PREPARED) ## run the benchmarks; one of them: make bench BENCHMARKS=nam
 serve-bench: $(PREPARED) ## measure the scoring service with wrk: one line, and exit code 1 where a figure falls short
 	@$(call optional_package,wrk,wrk,the client of serve-bench)
 	@$(PY) -m benchmarks.serving --check $(ARGS)
+
+replay-check: $(PREPARED) ## replay a week of HANDBOOK=FOLDER through the service: one line, and exit code 1 where it falls short
+	@$(PY) -m benchmarks.replay $(if $(HANDBOOK),--handbook "$(HANDBOOK)") $(ARGS)
 
 lint: $(INSTALLED) ## check style, formatting and types
 	@$(VENV)/bin/ruff check --quiet .
