@@ -28,7 +28,7 @@ export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo ui dbt-docs test test-slow faults gpu-check bench serve-bench replay-check lint format lock clean
+.PHONY: help setup demo ui dbt-docs test test-slow faults gpu-check bench serve-bench replay-check load-test lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -76,6 +76,9 @@ serve-bench: $(PREPARED) ## measure the scoring service with wrk: one line, and 
 
 replay-check: $(PREPARED) ## replay a week of HANDBOOK=FOLDER through the service: one line, and exit code 1 where it falls short
 	@$(PY) -m benchmarks.replay $(if $(HANDBOOK),--handbook "$(HANDBOOK)") $(ARGS)
+
+load-test: $(PREPARED) ## keep the service under load for half an hour, disturbed, and tell its memory
+	@$(PY) -m pytest -m load -s assets_tests/serving/test_load.py $(ARGS)
 
 lint: $(INSTALLED) ## check style, formatting and types
 	@$(VENV)/bin/ruff check --quiet .
