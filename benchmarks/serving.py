@@ -1,36 +1,35 @@
-"""The scoring service on one core with wrk on the other: full requests, with reasons, durable, and the model alone.
+"""The scoring service on one core with wrk on the other: full requests, with reasons, durable, in Redis, and a peer.
 
 `make serve-bench` prints one line of figures and fails where one falls short; `make bench BENCHMARKS=serving
-ARGS=--write` writes the table. Needs wrk (Debian package wrk) and two cores.
+ARGS=--write` writes the table, with `mlflow models serve` on the same trees beside it. Needs wrk (Debian package wrk)
+and two cores, and for the row about Redis its server.
 """
 
 import argparse
 import contextlib
 import os
-import re
 import shutil
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from assets_tests import homes
 from assets_tests.serving import service_home
+from assets_tests.serving.redis_servers import REDIS, RedisServer
+from benchmarks._mlflow_server import by_mlflow
 from benchmarks._report import machine, publish, table, temporary_folder
-from my_platform.learning.bundle import read_bundle
+from benchmarks._wrk import CONNECTIONS, WARM_S, Figures, by_wrk, on_core
+from my_platform.learning.bundle import Bundle, read_bundle
 from my_platform.learning.export.scoring import load_onnx
 from my_platform.learning.ledger import PromotionLedger
 
 COMMAND = "make bench BENCHMARKS=serving ARGS=--write"
 CUSTOMERS, TERMINALS, ROUNDS = 300, 600, 150
-CONNECTIONS = 8
 MOST_P99_MS, LEAST_PER_S, MOST_MODEL_MS = 5.0, 2_000.0, 0.1
 _MODEL_CALLS = 20_000
-_UNITS_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 # Each connection's requests are new transactions of known cards and terminals, in time.
 _LUA = """
 local number = 0
@@ -44,15 +43,6 @@ function request()
   return wrk.format("POST", "/v1/score", {["Content-Type"]="application/json", ["Authorization"]="Bearer TOKEN"}, body)
 end
 """
-
-
-class Figures(NamedTuple):
-    """What wrk measured."""
-
-    per_s: float
-    p50_ms: float
-    p99_ms: float
-    failed: int
 
 
 def main() -> None:
@@ -82,8 +72,9 @@ def main() -> None:
                 "the same as the first, durable against a loss of power",
                 *_told(measured(home, folder, options.seconds, serve_durability="power")),
             ],
-            ["the model alone, in the process", f"{model_per_s:,.0f}", "", f"{model_p99_ms:.3f}", "0"],
+            ["the same as the first, its state in Redis", *_told(in_redis(home, folder, options.seconds))],
         ]
+        peer = by_mlflow(champion_bundle(home), folder, options.seconds)
     publish(
         "serving",
         "Scoring service",
@@ -93,7 +84,26 @@ def main() -> None:
             f"that is checked, has its features looked up and its model asked, and is logged before the reply. "
             f"{CUSTOMERS} cards, {TERMINALS} terminals, {ROUNDS} trees, {options.seconds} s each:",
             "",
-            *table(["", "a second", "p50, ms", "p99, ms", "failed"], rows),
+            *table(
+                ["", "a second", "p50, ms", "p99, ms", "failed"],
+                [
+                    *rows,
+                    [
+                        "the model alone, in the process",
+                        f"{model_per_s:,.0f}",
+                        "",
+                        f"{model_p99_ms:.3f}",
+                        "0",
+                    ],
+                    ["`mlflow models serve`, given the features", *_told(peer)],
+                ],
+            ),
+            "",
+            f"`mlflow models serve` has the same trees, one worker on the same core and the same {CONNECTIONS} connections; "
+            f"a request is one row of ready features, so that it looks nothing up and logs nothing. The service answers "
+            f"**{full.per_s / peer.per_s:.1f} ×** as many requests.",
+            "",
+            "State in Redis: on the same machine with `appendfsync everysec`, not bound to a core.",
             "",
             machine(load),
         ],
@@ -103,7 +113,8 @@ def main() -> None:
 
 def measured(home: Path, folder: Path, seconds: int, *, reasons: bool = False, **settings: object) -> Figures:
     """wrk's figures of a service that is started for it."""
-    first, last = sorted(os.sched_getaffinity(0))[:2]
+    # What another one logged is not taken in.
+    shutil.rmtree(home / "serving", ignore_errors=True)
     script = folder / "score.lua"
     values = {
         "FIRST": str(_first_second()),
@@ -117,46 +128,31 @@ def measured(home: Path, folder: Path, seconds: int, *, reasons: bool = False, *
     for name, value in values.items():
         text = text.replace(name, value)
     script.write_text(text)
-    pinned = ("taskset", "-c", str(first))
     given = {"boosting_rounds": ROUNDS, "serve_rate": 1_000_000, **settings}
-    with service_home.serving(home, before=pinned, **given) as running:
-        wrk = [
-            "taskset",
-            "-c",
-            str(last),
-            "wrk",
-            "-t1",
-            f"-c{CONNECTIONS}",
-            "--latency",
-            "-s",
-            str(script),
-            running.url,
-        ]
+    with service_home.serving(home, before=on_core(0), **given) as running:
         # The first seconds read cards and terminals into memory; their transactions come again as what they are.
-        subprocess.run([*wrk, "-d3s"], check=True, capture_output=True)
+        by_wrk(running.url, script, WARM_S)
         script.write_text(text.replace(values["BASE"], str(time.time_ns() // 1000)))
-        told = subprocess.run([*wrk, f"-d{seconds}s"], check=True, capture_output=True, text=True).stdout
-    return figures_of(told)
+        return by_wrk(running.url, script, seconds)
 
 
-def figures_of(told: str) -> Figures:
-    """The figures in what wrk printed; raises ValueError where they are not there."""
-    per_s = re.search(r"Requests/sec:\s+([\d.]+)", told)
-    times = {
-        share: float(value) * _UNITS_MS[unit]
-        for share, value, unit in re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)$", told, re.M)
-    }
-    if per_s is None or times.keys() != {"50", "99"}:
-        raise ValueError(f"wrk told no figures: {told}")
-    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", told)
-    return Figures(float(per_s[1]), times["50"], times["99"], int(failed[1]) if failed else 0)
+def in_redis(home: Path, folder: Path, seconds: int) -> Figures | None:
+    """The same with the state in a Redis of its own; None where there is no server."""
+    if REDIS is None:
+        return None
+    data = folder / "redis"
+    data.mkdir()
+    server = RedisServer(data, appendfsync="everysec")
+    server.start()
+    try:
+        return measured(home, folder, seconds, serve_redis_url=server.url)
+    finally:
+        server.kill()
 
 
 def model_alone(home: Path) -> tuple[float, float]:
     """Milliseconds within which 99 of 100 rows are scored by ONNX Runtime alone, and rows a second."""
-    champion = PromotionLedger(home / "registry" / "promotions.jsonl").standing("fraud").champion
-    assert champion is not None
-    bundle = read_bundle(home / "registry" / "bundles", champion.bundle)
+    bundle = champion_bundle(home)
     model = load_onnx(bundle.files["model.onnx"], bundle.about["features"])
     rows = np.random.default_rng(1).uniform(0, 100, (_MODEL_CALLS, len(model.features)))
     times = []
@@ -165,6 +161,13 @@ def model_alone(home: Path) -> tuple[float, float]:
         model.rows(rows[number : number + 1])
         times.append(time.perf_counter() - started)
     return float(np.quantile(times, 0.99)) * 1e3, _MODEL_CALLS / sum(times)
+
+
+def champion_bundle(home: Path) -> Bundle:
+    """What serves in a home."""
+    champion = PromotionLedger(home / "registry" / "promotions.jsonl").standing("fraud").champion
+    assert champion is not None
+    return read_bundle(home / "registry" / "bundles", champion.bundle)
 
 
 def check(full: Figures, model_p99_ms: float) -> None:
@@ -193,7 +196,9 @@ def _first_second() -> int:
     return int(after.timestamp())
 
 
-def _told(found: Figures) -> list[str]:
+def _told(found: Figures | None) -> list[str]:
+    if found is None:
+        return ["not installed", "", "", ""]
     return [f"{found.per_s:,.0f}", f"{found.p50_ms:.2f}", f"{found.p99_ms:.2f}", str(found.failed)]
 
 
