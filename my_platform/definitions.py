@@ -6,8 +6,17 @@ import dagster as dg
 
 from my_platform.incremental.declare import Grain
 from my_platform.operations.assets import build_assets
-from my_platform.operations.home import data_span, open_heads, open_workspace, place_of, prepare_home
+from my_platform.operations.home import (
+    data_span,
+    land_logs,
+    load_logged,
+    open_heads,
+    open_workspace,
+    place_of,
+    prepare_home,
+)
 from my_platform.operations.jobs import refresh_job
+from my_platform.operations.log_sensor import log_sensor
 from my_platform.operations.platform import Workspace
 from my_platform.operations.sensors import grain_jobs, owed_sensor
 from my_platform.operations.specs import partitions_of
@@ -31,7 +40,7 @@ def build_definitions(
         place = replace(place, dagster_home=None)
     assets = build_assets(workspace, span, place)
     jobs, refresh = grain_jobs(workspace.project), refresh_job(workspace, place)
-    sensor = owed_sensor(
+    owed = owed_sensor(
         workspace,
         lambda instance: open_heads(settings, workspace, instance),
         jobs,
@@ -41,9 +50,16 @@ def build_definitions(
         interval_s=settings.sensor_interval_s,
         analysts_database=place.analysts_database,
     )
+    # Into a bucket no log is landed, as `land-log` says.
+    landed = load_logged(settings) and "://" not in settings.landing
+    sensor = log_sensor(
+        lambda: land_logs(settings),
+        dagster_home=place.dagster_home,
+        interval_s=settings.land_log_interval_s,
+    )
     return dg.Definitions(
         assets=assets,
-        sensors=[sensor],
+        sensors=[owed, sensor] if landed else [owed],
         jobs=[refresh, *jobs.values()],
         executor=dg.in_process_executor,
     )

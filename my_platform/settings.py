@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     sensor_interval_s: int = Field(
         default=15, ge=1, le=86_400, description="seconds between two looks at landing by the Dagster daemon"
     )
+    land_log_interval_s: int = Field(
+        default=600,
+        ge=1,
+        le=86_400,
+        description="seconds between two landings of the prediction log's finished days by the Dagster daemon",
+    )
     port: int = Field(default=3000, ge=1, le=65535, description="TCP port of `my-platform ui` on loopback")
     serve_host: str = Field(
         default="127.0.0.1",

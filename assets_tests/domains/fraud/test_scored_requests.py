@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 
@@ -18,6 +19,7 @@ from my_platform.domains.fraud.features import FEATURES, customer_spending, term
 from my_platform.domains.fraud.landing_files import transactions_path
 from my_platform.operations.forecast import forecast
 from my_platform.operations.home import land_logs
+from my_platform.operations.log_sensor import LOG_SENSOR
 from my_platform.operations.promotion import judge
 from my_platform.operations.session import Session
 from my_platform.serving.log_landing import land_log
@@ -65,6 +67,28 @@ def test_a_log_that_has_not_changed_lands_nothing_and_causes_no_work(served: Ser
     assert (dict(again.written), again.unchanged) == ({}, len(SERVED))
     assert {path: path.stat() for path in files} == files
     assert served.session.refresh().runs == 0
+
+
+def test_the_sensor_lands_a_day_that_has_changed_and_says_so(served: Served, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(served.home, home)
+    landed = home / "landing" / "scored_requests"
+    before = {path.name: path.read_bytes() for path in landed.iterdir()}
+    (landed / f"{SERVED[0]}.parquet").unlink()
+    with homes.session(home) as opened:
+        repository = opened.definitions.get_repository_def()
+        sensor = repository.get_sensor_def(LOG_SENSOR)
+        said = []
+        for _ in range(2):
+            with dg.build_sensor_context(instance=opened.instance, repository_def=repository) as context:
+                said.append(sensor.evaluate_tick(context).skip_message)
+
+    rows = served.landed["written"][SERVED[0]]
+    assert said == [
+        f"landed scored_requests {SERVED[0]}: {rows:,} rows",
+        "no finished day of a log has changed",
+    ]
+    assert {path.name: path.read_bytes() for path in landed.iterdir()} == before
 
 
 def test_served_features_are_the_offline_ones_bit_for_bit(served: Served) -> None:

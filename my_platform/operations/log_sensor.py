@@ -1,0 +1,43 @@
+"""The sensor that lands what the scoring service logged, so that nobody has to ask for it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import dagster as dg
+
+from my_platform.operations.heads import wrong_instance
+from my_platform.serving.log_landing import LandedLog
+
+LOG_SENSOR = "land_prediction_logs"
+
+
+def log_sensor(
+    land: Callable[[], Mapping[str, LandedLog]], *, dagster_home: Path | None, interval_s: int
+) -> dg.SensorDefinition:
+    """A sensor that lands the finished days of the prediction logs, and requests no run.
+
+    The days are files in landing then, as those of any source: the sensor that keeps the home up to date notices
+    them. A day that has not changed since it landed is not written again.
+
+    Args:
+        land: lands the logs; what it did, by landed table. Where it raises PlatformError the tick fails.
+        dagster_home: the only instance that is served; None for any.
+    """
+
+    @dg.sensor(
+        name=LOG_SENSOR,
+        minimum_interval_seconds=interval_s,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Lands each day that the scoring service has logged when the day is over.",
+    )
+    def land_prediction_logs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        reason = wrong_instance(context.instance, dagster_home)
+        if reason is not None:
+            return dg.SkipReason(reason)
+        written = {table: done.written for table, done in land().items() if done.written}
+        told = [
+            f"{table} {day}: {rows:,} rows" for table, days in written.items() for day, rows in days.items()
+        ]
+        return dg.SkipReason(f"landed {', '.join(told)}" if told else "no finished day of a log has changed")
+
+    return land_prediction_logs
