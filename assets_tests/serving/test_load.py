@@ -54,7 +54,10 @@ def test_a_redis_that_is_killed_under_load_loses_no_request_and_counts_none_twic
 ) -> None:
     own = copied(home, tmp_path)
 
-    nothing_was_lost(disturbed(own, SHORT_S, redis_server), own, redis_server)
+    found = disturbed(own, SHORT_S, redis_server)
+
+    nothing_was_lost(found, own, redis_server)
+    assert all('503 b\'{"error":{"code":"store"' in said for _, said in found.sent.failures)
 
 
 @pytest.mark.load

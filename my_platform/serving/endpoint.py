@@ -20,6 +20,7 @@ from my_platform.serving.replies import Answers, Failure, Reply
 from my_platform.serving.requests import Invalid, RequestModels
 from my_platform.serving.scorer import Conflict, NotReady, Scorer, Waiting
 from my_platform.serving.state import UnknownRow
+from my_platform.serving.store import StoreError
 from my_platform.serving.telemetry import Telemetry
 from my_platform.serving.tokens import Scope, Tokens
 
@@ -301,6 +302,9 @@ def _failure(error: Exception) -> Exception:
             return Failure(409, "conflict", str(error))
         case UnknownCase():
             return Failure(404, "unknown_case", str(error))
+        case StoreError():
+            logger.error("%s", error)
+            return Failure(503, "store", "the online state cannot be reached; send it again", wait_s=_RETRY_S)
         case UnknownRow():
             return Failure(404, "unknown_row", str(error))
         case CannotServe():

@@ -24,7 +24,7 @@ _REFUSALS = {
     422: "the body is not what is asked for; `problems` names the fields",
     429: "the token asks too often; wait as `Retry-After` says",
     500: "the service failed, and stored nothing",
-    503: "no model serves yet; wait as `Retry-After` says",
+    503: "no model serves yet, or the online state cannot be reached; wait as `Retry-After` says",
 }
 _ERROR = {
     "type": "object",
@@ -119,7 +119,7 @@ def _openapi(app: FastAPI, service: Service, models: RequestModels) -> dict[str,
         "FeedbackRequest",
         new,
         {"a label": dict(service.labels.example)},
-        (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 500),
+        (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 500, 503),
     )
     if service.cases:
         schemas["Case"] = _case(service, service.cases.entity)

@@ -7,6 +7,7 @@ A place is the JSON text of [entity, second, order].
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from my_platform.features.online import Event, Key
@@ -27,13 +28,23 @@ _RETRIES = 5
 _AT_ONCE = 5_000
 
 
+@contextmanager
+def _reaching() -> Iterator[None]:
+    import redis
+
+    try:
+        yield
+    except redis.exceptions.RedisError as error:
+        raise StoreError(f"online state in Redis: {error}; start it or correct its URL") from error
+
+
 class RedisStore:
     """A `StateStore` behind a URL such as redis://localhost:6379/0.
 
     A broken connection is made again, with up to five tries. How durable a write is, is Redis' own setting.
 
     Raises:
-        StoreError: nothing answers there, or the state is of a newer version of the platform.
+        StoreError: nothing answers there, then or later, or the state is of a newer version of the platform.
     """
 
     def __init__(self, url: str, *, prefix: str = PREFIX) -> None:
@@ -49,11 +60,10 @@ class RedisStore:
             retry_on_error=[redis.exceptions.ConnectionError, redis.exceptions.TimeoutError],
         )
         try:
-            self._server.setnx(self._name("schema"), SCHEMA_VERSION)
-            version = int(self._server.get(self._name("schema")) or 0)
-        except redis.exceptions.RedisError as error:
+            version = self._schema()
+        except StoreError:
             self._server.close()
-            raise StoreError(f"online state in Redis: {error}; start it or correct its URL") from error
+            raise
         if version > SCHEMA_VERSION:
             self._server.close()
             raise StoreError(
@@ -61,6 +71,12 @@ class RedisStore:
                 f"newer platform, or another prefix and bootstrap again"
             )
 
+    @_reaching()
+    def _schema(self) -> int:
+        self._server.setnx(self._name("schema"), SCHEMA_VERSION)
+        return int(self._server.get(self._name("schema")) or 0)
+
+    @_reaching()
     def append(self, events: Iterable[EntityEvent], rows: Iterable[Remembered] = ()) -> None:
         with self._server.pipeline(transaction=True) as commands:
             for feature_set, entity, event in events:
@@ -73,6 +89,7 @@ class RedisStore:
                 commands.zadd(self._name("row_times"), {encoded(row.key): row.second}, nx=True)
             commands.execute()
 
+    @_reaching()
     def events(self, feature_set: str, entity: Key) -> list[Event]:
         found = self._server.hgetall(self._name("events", feature_set, encoded(entity)))
         texts = ",".join(f"[{place},{content}]" for place, content in found.items())
@@ -84,16 +101,19 @@ class RedisStore:
             key=lambda event: event[:2],
         )
 
+    @_reaching()
     def row(self, key: Key) -> Mapping[str, Any] | None:
         found = self._server.hget(self._name("rows"), encoded(key))
         return json.loads(found) if found is not None else None
 
+    @_reaching()
     def rows(self, keys: Sequence[Key]) -> Mapping[Key, Mapping[str, Any]]:
         if not keys:
             return {}
         found = self._server.hmget(self._name("rows"), [encoded(key) for key in keys])
         return {key: json.loads(text) for key, text in zip(keys, found, strict=True) if text is not None}
 
+    @_reaching()
     def replace(self, partitions: Iterable[Partition], rows: Iterable[Remembered] = ()) -> None:
         with self._server.pipeline(transaction=True) as commands:
             contents: dict[str, dict[str, str]] = {}
@@ -110,15 +130,18 @@ class RedisStore:
                 commands.zadd(self._name("row_times"), {key: row.second for key, row in part})
             commands.execute()
 
+    @_reaching()
     def remove(self, events: Iterable[EntityEvent]) -> None:
         with self._server.pipeline(transaction=True) as commands:
             for feature_set, entity, event in events:
                 self._remove(commands, feature_set, [encoded([entity, event.second, event.order])])
             commands.execute()
 
+    @_reaching()
     def versions(self, feature_set: str) -> Mapping[str, str]:
         return dict(self._server.hgetall(self._name("versions", feature_set)))
 
+    @_reaching()
     def forget(self, before: Mapping[str, int], rows_before: int) -> None:
         with self._server.pipeline(transaction=True) as commands:
             for feature_set, second in before.items():
@@ -132,6 +155,7 @@ class RedisStore:
                 commands.zrem(self._name("row_times"), *part)
             commands.execute()
 
+    @_reaching()
     def forgotten(self, feature_set: str) -> int | None:
         found = self._server.hget(self._name("forgotten"), feature_set)
         return int(found) if found is not None else None
