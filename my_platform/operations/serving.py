@@ -64,16 +64,19 @@ class Partitions:
         owed = self.owed()
         if not owed:
             return None
-        return lambda: sum(self._state.bootstrap(table, days) for table, days, _ in owed)
+        return lambda: sum(
+            self._state.bootstrap(table, days, complete_from=start) for table, days, start in owed
+        )
 
     def owed(self) -> list[tuple[str, list[ValidatedDay], int | None]]:
-        """By table: the days to take in, and the second before which nothing is known, if anything was before it."""
+        """By table: the days to take in, and the second before which nothing is kept, if anything was before it."""
         heads = self._heads.read(self._tables)
         current = {
             table: {key: version for key, version in found.items() if version != ABSENT}
             for table, found in heads.items()
         }
-        last = max((key for found in current.values() for key in found), default="")
+        # Labels may have landed of days whose rows have not.
+        last = min((max(found) for found in current.values() if found), default="")
         if not last:
             return []
         first = (date.fromisoformat(last) - timedelta(days=self._days)).isoformat()
@@ -87,7 +90,7 @@ class Partitions:
             ]
             begins = int(datetime.fromisoformat(f"{first}T00:00:00+00:00").timestamp())
             if days:
-                earlier = any(key < first for key in current[table]) and not known
+                earlier = any(key < first for key in (*current[table], *known))
                 owed.append((table, days, begins if earlier else None))
         return owed
 
