@@ -1,6 +1,7 @@
 """What every store of online state promises; the same tests for each."""
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,26 @@ def test_redis_state_survives_a_kill_of_the_server_and_the_connection_is_made_ag
     store.append([EntityEvent("a", 1, event(6, 1, 2))])
     assert store.events("a", 1) == [event(5, 1, 1), event(6, 1, 2)]
     store.close()
+
+
+def test_a_row_is_found_as_soon_as_it_is_written_while_another_thread_asks_for_versions(
+    open_store: OpenStore,
+) -> None:
+    store = open_store()
+    store.replace([Partition("a", f"{number}", "v", []) for number in range(2_000)])
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            store.versions("a")
+
+    other = threading.Thread(target=ask)
+    other.start()
+    found = []
+    for number in range(200):
+        store.append([], [Remembered(number, 1, {"n": number})])
+        found.append(store.row(number))
+    ended.set()
+    other.join()
+
+    assert found == [{"n": number} for number in range(200)]

@@ -4,6 +4,7 @@ import fcntl
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,11 +137,11 @@ class SqliteStore:
             )
 
     def versions(self, feature_set: str) -> Mapping[str, str]:
-        return dict(
-            self._reader.execute(
-                "select name, version from partitions where feature_set = ?", (feature_set,)
-            ).fetchall()
-        )
+        # Another thread asks this. While it reads, all that reads by the same connection sees the state as it was when
+        # it began, and not what was written since.
+        with closing(sqlite3.connect(self._path, timeout=5.0, isolation_level=None)) as own:
+            found = own.execute("select name, version from partitions where feature_set = ?", (feature_set,))
+            return dict(found.fetchall())
 
     def forget(self, before: Mapping[str, int], rows_before: int) -> None:
         with transaction(self._database):
