@@ -34,7 +34,7 @@ _RECOVERS_S = 60.0
 _RECOVERED_S = 3.0
 # So long that the tries of one request are over before Redis is there again.
 _GONE_S = 4.0
-_SAMPLES = 60
+_SAMPLES = 120
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Disturbed:
     def line(self) -> str:
         """The figures in one line."""
         told = ", ".join(
-            f"{at:.0f} s {size / 2**20:.0f}" for at, size in self.memory[:: max(1, _SAMPLES // 6)]
+            f"{at:.0f} s {size / 2**20:.0f}" for at, size in self.memory[:: max(1, _SAMPLES // 12)]
         )
         return (
             f"{len(self.sent.acknowledged):,} rows and {self.sent.labels:,} labels at {self.per_s:,.0f} a second of at most "
@@ -197,7 +197,8 @@ def asked(connection: socket.socket, path: str, body: bytes) -> tuple[int, bytes
 def disturbed(home: Path, seconds: float, server: RedisServer | None = None) -> Disturbed:
     """Load a service at half of what it can, kill it or its Redis, and then promote another champion.
 
-    Memory is told from three tenths of the time on: of the process that serves then, when the windows are full.
+    Memory is told of the second half, by the process that serves then: windows and the store's pages in memory, which
+    are bounded, are full by that time.
     """
     given: dict[str, Any] = {"serve_rate": 1_000_000}
     if server is not None:
@@ -222,9 +223,9 @@ def disturbed(home: Path, seconds: float, server: RedisServer | None = None) -> 
             running = services.enter_context(serving(home, **given))
             clients.url = running.url
         outage = (killed, time.monotonic() + _RECOVERED_S)
-        memory = _memory(running, began, seconds * 0.3, seconds * 0.6)
+        _wait_until(began + seconds * 0.5)
         promote_copy(home, threshold=0.03)
-        memory += _memory(running, began, seconds * 0.6, seconds)
+        memory = _memory(running, began, seconds * 0.5, seconds)
         load.join()
         bundles = {bundle for (bundle,) in running.log("select distinct bundle from predictions")}
         assert running.end() == 0

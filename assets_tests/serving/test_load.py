@@ -12,7 +12,7 @@ from assets_tests.serving.load import Disturbed, counted, disturbed, logged
 from assets_tests.serving.redis_servers import RedisServer
 from assets_tests.serving.service_home import make
 
-SHORT_S = 15.0
+SHORT_S = 30.0
 LONG_S = 1800.0
 FLAT_WITHIN = 0.05
 
