@@ -46,9 +46,16 @@ def tune(
     with session.opened(settings) as opened:
         if withdraw:
             where = tuning.withdraw(opened.models, model, getpass.getuser())
-            print_json({"withdrawn": where}) if as_json else typer.echo(
-                f"{model} has the parameters again that its domain declares ({where}); refresh fits it"
-            )
+            if as_json:
+                print_json({"withdrawn": where})
+            elif where is None:
+                typer.echo(
+                    f"{model} has the parameters that its domain declares; there is nothing to withdraw"
+                )
+            else:
+                typer.echo(
+                    f"{model} has the parameters again that its domain declares ({where}); refresh fits it"
+                )
             return
         order = tuning.Order(model, Budget(trials, minutes), folds, keep_out, seed, workers)
         found = tuning.searched(opened.models, settings, order, complain)

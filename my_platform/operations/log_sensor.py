@@ -1,4 +1,4 @@
-"""The sensor that lands what the scoring service logged, so that nobody has to ask for it."""
+"""The sensor that lands what the scoring service logged and was told, so that nobody has to ask for it."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,13 +6,14 @@ from pathlib import Path
 import dagster as dg
 
 from my_platform.operations.heads import wrong_instance
+from my_platform.serving.label_landing import LandedLabels
 from my_platform.serving.log_landing import LandedLog
 
 LOG_SENSOR = "land_prediction_logs"
 
 
 def log_sensor(
-    land: Callable[[], Mapping[str, LandedLog]], *, dagster_home: Path | None, interval_s: int
+    land: Callable[[], Mapping[str, LandedLog | LandedLabels]], *, dagster_home: Path | None, interval_s: int
 ) -> dg.SensorDefinition:
     """A sensor that lands the finished days of the prediction logs, and requests no run.
 
@@ -28,13 +29,18 @@ def log_sensor(
         name=LOG_SENSOR,
         minimum_interval_seconds=interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Lands each day that the scoring service has logged when the day is over.",
+        description="Lands each day that the scoring service has logged, and the labels it was told, when the day is over.",
     )
     def land_prediction_logs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         reason = wrong_instance(context.instance, dagster_home)
         if reason is not None:
             return dg.SkipReason(reason)
-        written = {table: done.written for table, done in land().items() if done.written}
+        landed = land()
+        for table, done in landed.items():
+            if isinstance(done, LandedLabels):
+                for said in (*(each.said for each in done.differing), *done.problems):
+                    context.log.warning(f"{table}: {said}")
+        written = {table: done.written for table, done in landed.items() if done.written}
         told = [
             f"{table} {day}: {rows:,} rows" for table, days in written.items() for day, rows in days.items()
         ]

@@ -121,18 +121,12 @@ def adopt(models: Models, tuned: Tuned, model: str, who: str) -> str | None:
     return Choices(models.workspace.landing.place).add(choice)
 
 
-def withdraw(models: Models, model: str, who: str) -> str:
-    """Go back to the parameters that the domain declares; where that is written.
-
-    Raises:
-        PlatformError: those count already.
-    """
+def withdraw(models: Models, model: str, who: str) -> str | None:
+    """Go back to the parameters that the domain declares; where that is written, None where those count already."""
     tuning_of(models.contender(model))
     choices = Choices(models.workspace.landing.place)
     if choices.present(model) is None:
-        raise PlatformError(
-            f"{model} has the parameters that its domain declares; there is nothing to withdraw"
-        )
+        return None
     return choices.add(Choice(model, {}, [], who, now()))
 
 

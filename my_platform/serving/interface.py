@@ -161,7 +161,7 @@ def _tell_cases(paths: dict[str, Any], service: Service, entity: str) -> None:
             "dismissed": {"outcome": "dismissed", "note": "the holder was travelling"},
             "reopened": {"outcome": "reopened"},
         },
-        (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 500),
+        (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 500, 503),
     )
     name = {
         "name": "case",
