@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import logging
+import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,8 @@ from my_platform.serving.telemetry import Telemetry, write_health
 from my_platform.serving.tokens import Tokens
 
 _STORED_ROWS = 32
+# Steps of priority that writing the state stands behind scoring.
+_BEHIND = 10
 
 logger = logging.getLogger("my_platform.serving")
 
@@ -38,7 +43,7 @@ logger = logging.getLogger("my_platform.serving")
 class Rhythm:
     """Seconds between two writes of the state, two looks at the ledger, at the partitions, and two words of the health."""
 
-    state_s: float = 0.25
+    state_s: float = 0.1
     ledger_s: float = 1.0
     partitions_s: float = 60.0
     health_s: float = 10.0
@@ -75,6 +80,7 @@ class ScoringService:
         self._service, self._champion, self._log = service, champion, log
         self._health, self._reconcile, self._rhythm = health, reconcile, rhythm or Rhythm()
         self._write_state, self._on_start = write_state, on_start
+        self._writer = ThreadPoolExecutor(1, "state", initializer=_step_back)
         self._sets = state.sets
         self.models = RequestModels(service, most_rows)
         self.scorer = Scorer(service, self.models, state, log)
@@ -148,7 +154,7 @@ class ScoringService:
             await asyncio.to_thread(write_health, self._health, health)
 
     async def _settle_state(self) -> None:
-        await asyncio.to_thread(self._write_state)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._write_state)
 
     async def _settle_log(self) -> None:
         await asyncio.to_thread(self._log.settle)
@@ -171,6 +177,7 @@ class ScoringService:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._tell_health()
+        self._writer.shutdown()
 
     def _rest(self) -> FastAPI:
         app = FastAPI(
@@ -228,6 +235,12 @@ class ScoringService:
             add_cases(app, self.desk)
         describe(app, self._service, self.models)
         return app
+
+
+def _step_back() -> None:
+    """Let this thread have what the thread that scores leaves of their core, where threads have priorities."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BEHIND)
 
 
 async def _again_and_again(action: Callable[[], Awaitable[None]], every_s: float) -> None:

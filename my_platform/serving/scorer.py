@@ -19,9 +19,12 @@ from my_platform.serving.log import Feedback, Prediction, PredictionLog
 from my_platform.serving.model import ServedModel
 from my_platform.serving.requests import Label, RequestModels, Row
 from my_platform.serving.state import OnlineState, UnknownRow
+from my_platform.serving.write_behind import MOST_WAITING
 
 # So many logged rows are taken into the state at once.
 _REPLAYED_AT_ONCE = 500
+# As many may have waited for the state's store, or been on their way into it, when the process died.
+_LABELS_LOOKED_AT = 2 * MOST_WAITING
 
 
 class NotReady(PlatformError):
@@ -142,7 +145,7 @@ class Scorer:
         labels: list[Feedback] = []
         for label in self._log.latest_labels():
             labels.append(label)
-            if not whole and len(labels) >= _REPLAYED_AT_ONCE:
+            if not whole and len(labels) >= _LABELS_LOOKED_AT:
                 break
         taken = 0
         for part in _parts(lost[::-1]):

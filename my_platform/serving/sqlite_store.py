@@ -5,6 +5,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,14 +34,16 @@ create index events_of_partition on events (partition) where partition is not nu
 create table rows (key primary key not null, second integer not null, content text not null) without rowid;
 create table forgotten (feature_set text primary key, second integer not null) without rowid;
 """
-_ADD = "insert or ignore into events (feature_set, entity, second, key, content) values (?, ?, ?, ?, ?)"
+_ADD = "insert or ignore into events (feature_set, entity, second, key, content) values"
 _TAKE_IN = (
     "insert into events (feature_set, entity, second, key, content, partition) values (?, ?, ?, ?, ?, ?) "
     "on conflict do update set content = excluded.content, partition = excluded.partition"
 )
 # As many values may stand in one statement.
 _KEYS_AT_ONCE = 500
-_REMEMBER = "insert or ignore into rows (key, second, content) values (?, ?, ?)"
+_REMEMBER = "insert or ignore into rows (key, second, content) values"
+# So many rows are added by one statement: with each of them Python's lock goes to the thread that scores and back.
+_ROWS_AT_ONCE = 100
 _CORRECT = (
     "insert into rows (key, second, content) values (?, ?, ?) "
     "on conflict do update set second = excluded.second, content = excluded.content"
@@ -89,15 +92,13 @@ class SqliteStore:
             raise
 
     def append(self, events: Iterable[EntityEvent], rows: Iterable[Remembered] = ()) -> None:
+        added = [
+            (feature_set, entity, event.second, event.order, encoded(event.values))
+            for feature_set, entity, event in events
+        ]
         with transaction(self._database):
-            self._database.executemany(
-                _ADD,
-                (
-                    (feature_set, entity, event.second, event.order, encoded(event.values))
-                    for feature_set, entity, event in events
-                ),
-            )
-            self._database.executemany(_REMEMBER, _texts(rows))
+            self._add(_ADD, added)
+            self._add(_REMEMBER, list(_texts(rows)))
 
     def events(self, feature_set: str, entity: Key) -> list[Event]:
         found = self._reader.execute(
@@ -188,6 +189,16 @@ class SqliteStore:
                 for statement in _SCHEMA.split(";\n"):
                     self._database.execute(statement)
                 self._database.execute(f"pragma user_version = {SCHEMA_VERSION}")
+
+    def _add(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        whole = len(rows) - len(rows) % _ROWS_AT_ONCE
+        if rows:
+            marks = f"({', '.join('?' * len(rows[0]))})"
+            several = f"{statement} {', '.join([marks] * _ROWS_AT_ONCE)}"
+            for first in range(0, whole, _ROWS_AT_ONCE):
+                part = rows[first : first + _ROWS_AT_ONCE]
+                self._database.execute(several, tuple(chain.from_iterable(part)))
+            self._database.executemany(f"{statement} {marks}", rows[whole:])
 
     def _replace(self, partition: Partition) -> None:
         number = self._database.execute(

@@ -13,7 +13,7 @@ from my_platform.features.online import Event, Key
 from my_platform.serving.store import EntityEvent, Partition, Remembered, StateStore
 
 # So many appends wait at most; more are not looked for in the log after a crash.
-MOST_WAITING = 250
+MOST_WAITING = 1_000
 
 
 @dataclass
