@@ -16,7 +16,7 @@ from my_platform.errors import PlatformError
 WEEKS = ["2025-02-12", "2025-02-19", "2025-02-26"]
 MODEL = "fraud_lightgbm"
 OF_MODEL = {MODEL, "fraud_lightgbm_onnx", "predictions", "evaluation"}
-SEARCH = ("tune", MODEL, "--trials", "4", "--folds", "2", "--keep-out", "0")
+SEARCH = ("tune", MODEL, "--trials", "12", "--folds", "2", "--keep-out", "0")
 
 
 @dataclass(frozen=True)

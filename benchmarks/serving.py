@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,6 +31,8 @@ COMMAND = "make bench BENCHMARKS=serving ARGS=--write"
 CUSTOMERS, TERMINALS, ROUNDS = 300, 600, 150
 MOST_P99_MS, LEAST_PER_S, MOST_MODEL_MS = 5.0, 2_000.0, 0.1
 _MODEL_CALLS = 20_000
+# More requests than one measurement sends.
+MOST_SENT = 10_000_000
 # Each connection's requests are new transactions of known cards and terminals, in time.
 _LUA = """
 local number = 0
@@ -75,6 +78,7 @@ def main() -> None:
                 *_told(measured(home, folder, options.seconds, serve_durability="power")),
             ],
             ["the same as the first, its state in Redis", *_told(in_redis(home, folder, options.seconds))],
+            ["`GET /healthz`, HTTP and nothing else", *_told(http_alone(home, folder, options.seconds))],
         ]
     publish(
         "serving",
@@ -116,7 +120,6 @@ def measured(home: Path, folder: Path, seconds: int, *, reasons: bool = False, *
     """wrk's figures of a service that is started for it."""
     # What another one logged is not taken in.
     shutil.rmtree(home / "serving", ignore_errors=True)
-    script = folder / "score.lua"
     values = {
         "FIRST": str(_first_second()),
         "BASE": str(time.time_ns() // 1000),
@@ -128,13 +131,26 @@ def measured(home: Path, folder: Path, seconds: int, *, reasons: bool = False, *
     text = _LUA
     for name, value in values.items():
         text = text.replace(name, value)
-    script.write_text(text)
+    # The first seconds read cards and terminals into memory; the transactions that are measured are others.
+    later = text.replace(values["BASE"], str(time.time_ns() // 1000 + MOST_SENT))
+    return asked(home, folder, [(text, WARM_S), (later, seconds)], **settings)
+
+
+def http_alone(home: Path, folder: Path, seconds: int) -> Figures:
+    """What this machine gives for a request that is only answered: no other one can be faster."""
+    text = 'function request() return wrk.format("GET", "/healthz") end'
+    return asked(home, folder, [(text, WARM_S), (text, seconds)])
+
+
+def asked(home: Path, folder: Path, scripts: Sequence[tuple[str, int]], **settings: object) -> Figures:
+    """wrk's figures of the last of several scripts, each for its seconds, at a service that is started for them."""
+    script = folder / "requests.lua"
     given = {"boosting_rounds": ROUNDS, "serve_rate": 1_000_000, **settings}
     with service_home.serving(home, before=on_core(0), **given) as running:
-        # The first seconds read cards and terminals into memory; their transactions come again as what they are.
-        by_wrk(running.url, script, WARM_S)
-        script.write_text(text.replace(values["BASE"], str(time.time_ns() // 1000)))
-        return by_wrk(running.url, script, seconds)
+        for text, seconds in scripts:
+            script.write_text(text)
+            found = by_wrk(running.url, script, seconds)
+    return found
 
 
 def in_redis(home: Path, folder: Path, seconds: int) -> Figures | None:

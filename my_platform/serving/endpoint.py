@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from my_platform.serving.cases import CaseDesk, UnknownCase
@@ -177,14 +177,15 @@ class Endpoint:
         await done
         found = waiting.found
         self._telemetry.answered(found)
+        reasons: Sequence[list[Reason] | None] = [None] * len(found)
+        if asked:
+            # They take longer than an answer, and must not hold up the others.
+            reasons = await asyncio.to_thread(lambda: [self._reasons(each) for each in found])
         told = [
             self._answers.answer(
-                row.key,
-                each,
-                self._reasons(each) if asked else None,
-                blocked=self._desk is not None and self._desk.blocks(row.values),
+                row.key, each, why, blocked=self._desk is not None and self._desk.blocks(row.values)
             )
-            for row, each in zip(rows, found, strict=True)
+            for row, each, why in zip(rows, found, reasons, strict=True)
         ]
         return Reply(200, (f'{{"answers":[{",".join(told)}]}}' if batch else told[0]).encode())
 
