@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from my_platform.serving.cases import CaseDesk, UnknownCase
@@ -79,6 +80,8 @@ class Endpoint:
         self._rest = rest
         self._desk = desk
         self._group: list[tuple[Waiting, asyncio.Future[None]]] = []
+        # One: several would only take the core from each other and from scoring.
+        self._reasoning = ThreadPoolExecutor(1, "reasons")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -180,7 +183,9 @@ class Endpoint:
         reasons: Sequence[list[Reason] | None] = [None] * len(found)
         if asked:
             # They take longer than an answer, and must not hold up the others.
-            reasons = await asyncio.to_thread(lambda: [self._reasons(each) for each in found])
+            reasons = await asyncio.get_running_loop().run_in_executor(
+                self._reasoning, lambda: [self._reasons(each) for each in found]
+            )
         told = [
             self._answers.answer(
                 row.key, each, why, blocked=self._desk is not None and self._desk.blocks(row.values)
