@@ -5,21 +5,22 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from my_platform.bulk_commands import add_bulk_commands
-from my_platform.console import Json, complain, print_json, settings_of_call, show_table
+from my_platform.commands.bulk import add_bulk_commands
+from my_platform.commands.console import Json, complain, print_json, progress, settings_of_call, show_table
+from my_platform.commands.forecast import add_forecast_commands
+from my_platform.commands.model import add_model_commands
+from my_platform.commands.quality import add_quality_commands
+from my_platform.commands.serving import serve
+from my_platform.commands.threshold import threshold
+from my_platform.commands.tuning import tune
 from my_platform.errors import PlatformError
-from my_platform.model_commands import add_model_commands
-from my_platform.serving_commands import serve
-from my_platform.threshold_commands import threshold
-from my_platform.tuning_commands import tune
 
 app = typer.Typer(
     name="my-platform",
@@ -83,7 +84,7 @@ def simulate(
     if (days is None) == (append_days is None):
         raise PlatformError("say either --days N for a new simulation or --append-days N to go on with one")
     landing = _landing_folder(settings)
-    with _progress("landing", days or append_days or 0, as_json) as advance:
+    with progress("landing", days or append_days or 0, as_json) as advance:
         if append_days is not None:
             done = simulator.append_days(landing, append_days, on_day=lambda day: advance(str(day)))
         else:
@@ -113,7 +114,7 @@ def import_handbook(
 
     settings = settings_of_call()
     landing = _landing_folder(settings)
-    with _progress("landing", None, as_json) as advance:
+    with progress("landing", None, as_json) as advance:
         done = handbook.import_handbook(
             folder,
             landing,
@@ -149,7 +150,7 @@ def refresh(
         raise PlatformError(f"--from {first} is after --through {through}; there is no day in between")
     from my_platform.operations import session
 
-    with session.opened(settings_of_call()) as opened, _progress("computing", 0, as_json) as advance:
+    with session.opened(settings_of_call()) as opened, progress("computing", 0, as_json) as advance:
         report = opened.refresh(
             select=select,
             first=bounds[0],
@@ -208,171 +209,8 @@ def evaluation(
     _show_evaluation(found)
 
 
-@app.command()
-def plan(as_json: Json = False) -> None:
-    """What a refresh would do, and why: for certain, perhaps, and what waits or is refused."""
-    from my_platform.operations import session
-    from my_platform.operations.forecast import forecast
-
-    with session.opened(settings_of_call()) as opened:
-        found = forecast(opened.workspace, opened.heads).as_json()
-    print_json(found) if as_json else _show_forecast(found)
-
-
-@app.command()
-def why(
-    asset: Annotated[str, typer.Argument(help="For example validated/transactions.")],
-    partition: Annotated[
-        str, typer.Argument(help="Its day or week, YYYY-MM-DD; none for an unpartitioned asset.")
-    ] = "",
-    as_json: Json = False,
-) -> None:
-    """The chain from the landed files to a partition, and why it is as it is."""
-    from my_platform.operations import session
-    from my_platform.operations.forecast import why as chain
-
-    with session.opened(settings_of_call()) as opened:
-        found = chain(opened.workspace, opened.heads, asset, partition)
-    print_json(found) if as_json else _show_chain(found)
-
-
-@app.command()
-def quote(
-    file: Annotated[Path, typer.Argument(help="A file that is to land, not yet in landing.")],
-    table: Annotated[
-        str | None, typer.Option(help="The landed table it is for; default: its folder's name.")
-    ] = None,
-    day: Annotated[str | None, typer.Option(help="Its day, YYYY-MM-DD; default: its name.")] = None,
-    as_json: Json = False,
-) -> None:
-    """What landing a file would cause, before it lands: certain and possible partitions, seconds, bytes."""
-    from my_platform.operations import session
-    from my_platform.operations.forecast import quote as quoted
-
-    with session.opened(settings_of_call()) as opened:
-        found = quoted(opened.workspace, opened.heads, file, table, day).as_json()
-    print_json(found) if as_json else _show_forecast(found)
-
-
-@app.command()
-def quarantine(
-    asset: Annotated[str | None, typer.Argument(help="For example validated/transactions.")] = None,
-    partition: Annotated[str | None, typer.Argument(help="Its day, YYYY-MM-DD.")] = None,
-    as_json: Json = False,
-) -> None:
-    """The rows that contracts turned away, with the reason; those of refused deliveries too."""
-    from my_platform.operations import session
-
-    with session.opened(settings_of_call()) as opened:
-        found = opened.quarantined(asset, partition)
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        [name, key, str(row.get("row_number", "")), row["rule"], row["state"], row["reason"]]
-        for name, partitions in found.items()
-        for key, bad in partitions.items()
-        for row in bad
-    ]
-    show_table(["asset", "partition", "row", "rule", "state", "reason"], rows) if rows else typer.echo(
-        "no row is in quarantine"
-    )
-
-
-@app.command()
-def checks(
-    asset: Annotated[str | None, typer.Argument(help="For example validated/transactions.")] = None,
-    partition: Annotated[str | None, typer.Argument(help="Its day, YYYY-MM-DD.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only what failed.")] = False,
-    as_json: Json = False,
-) -> None:
-    """What is unlike the days before: results of checks, refused files, days that did not land."""
-    from my_platform.operations import session
-
-    with session.opened(settings_of_call()) as opened:
-        found = opened.checks(asset, partition)
-    wrong = {
-        name: {key: bad for key, rows in by_key.items() if (bad := [r for r in rows if not r["passed"]])}
-        for name, by_key in found.items()
-    }
-    if as_json:
-        print_json({name: by_key for name, by_key in wrong.items() if by_key} if failed else found)
-    else:
-        _show_checks(found, wrong, whole=partition is not None and not failed)
-    if any(wrong.values()):
-        sys.exit(1)
-
-
-@app.command()
-def release(
-    asset: Annotated[str, typer.Argument(help="For example validated/transactions.")],
-    partition: Annotated[
-        str, typer.Argument(help="Its day, YYYY-MM-DD; none for an unpartitioned asset.")
-    ] = "",
-    rows: Annotated[str | None, typer.Option(help="Row numbers as `quarantine` tells them: 3,17.")] = None,
-    rule: Annotated[str | None, typer.Option(help="All rows whose first broken rule is this one.")] = None,
-    all_rows: Annotated[bool, typer.Option("--all", help="All rows of the partition's quarantine.")] = False,
-    take_back: Annotated[bool, typer.Option("--undo", help="Take the partition's releases back.")] = False,
-    reason: Annotated[str, typer.Option(help="Why; it is kept with the decision.")] = "",
-    as_json: Json = False,
-) -> None:
-    """Let rows of a quarantine in after all. The next refresh heals the partition and what reads it."""
-    import getpass
-
-    from my_platform.operations import session
-    from my_platform.operations.quarantine import Chosen, Word
-
-    numbers = _numbers(rows) if rows else ()
-    if take_back and (numbers or rule or all_rows):
-        raise PlatformError(
-            "--undo takes all releases of a partition back; leave --rows, --rule and --all out"
-        )
-    word = Word.given(reason, getpass.getuser())
-    with session.opened(settings_of_call()) as opened:
-        done = (
-            opened.undo(asset, partition, word)
-            if take_back
-            else opened.release(asset, partition, Chosen(numbers, rule, all_rows), word)
-        )
-    if as_json:
-        print_json(done)
-        return
-    verb = "the release is taken back of" if take_back else "let in:"
-    typer.echo(
-        f"{verb} {len(done['rows'])} rows of {asset} {partition}, by {done['decision']}".replace(" ,", ",")
-    )
-    typer.echo("`my-platform plan` says what that causes, and `my-platform refresh` does it")
-
-
-@app.command()
-def decisions(
-    asset: Annotated[str | None, typer.Argument(help="For example validated/transactions.")] = None,
-    partition: Annotated[str | None, typer.Argument(help="Its day, YYYY-MM-DD.")] = None,
-    as_json: Json = False,
-) -> None:
-    """What people decided about rows in quarantine: who, when, why, and whether it still stands."""
-    from my_platform.operations import session
-
-    with session.opened(settings_of_call()) as opened:
-        found = opened.decided(asset, partition)
-    if as_json:
-        print_json({"decisions": found})
-        return
-    rows = [
-        [
-            told["asset"],
-            told["partition"],
-            told["decision"],
-            ",".join(map(str, told["rows"])),
-            "yes" if told["stands"] else "",
-            told["by"],
-            told["at"],
-            told["reason"],
-        ]
-        for told in found
-    ]
-    header = ["asset", "partition", "decision", "rows", "stands", "by", "at", "reason"]
-    show_table(header, rows) if rows else typer.echo("nothing has been decided")
+add_forecast_commands(app)
+add_quality_commands(app)
 
 
 @app.command("gc")
@@ -484,15 +322,6 @@ def _day(text: str, option: str) -> date:
         ) from None
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise PlatformError(
-            f"--rows {text}: expected row numbers separated by commas, such as 3,17"
-        ) from None
-
-
 def _home_first(arguments: list[str]) -> list[str]:
     """The arguments with ``--home`` before the command, where it may also follow it."""
     found: list[str] = []
@@ -511,42 +340,6 @@ def _home_first(arguments: list[str]) -> list[str]:
         else:
             rest.append(word)
     return [*found, *rest]
-
-
-class _Advance:
-    """Moves a progress bar; does nothing where none is shown."""
-
-    def __init__(self, bar: Any = None, task: Any = None) -> None:
-        self._bar, self._task = bar, task
-
-    def __call__(self, what: str) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, advance=1, what=what)
-
-    def total(self, partitions: int) -> None:
-        if self._bar is not None:
-            done = self._bar.tasks[self._task].completed
-            self._bar.update(self._task, total=max(done + partitions, 1))
-
-
-@contextmanager
-def _progress(verb: str, total: int | None, quiet: bool) -> Iterator[_Advance]:
-    """A bar on standard error; nothing where it is no terminal or JSON was asked for."""
-    if quiet or not sys.stderr.isatty():
-        yield _Advance()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn(verb),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[what]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield _Advance(bar, bar.add_task(verb, total=total or None, what=""))
 
 
 def _show_landed(done: Any, landing: Path, as_json: bool) -> None:
@@ -611,51 +404,3 @@ def _show_evaluation(found: dict[str, Any]) -> None:
         for p in PUBLISHED_FOR_WEEK
     ]
     show_table(["model", "AUC ROC", "average precision", "CP@100"], rows)
-
-
-def _show_forecast(found: dict[str, Any]) -> None:
-    rows = []
-    for kind in ("certain", "possible", "reuse", "withdraw", "waiting", "refused"):
-        for asset, partitions in found[kind].items():
-            keys = sorted(partitions)
-            rows.append([kind, asset, str(len(keys)), keys[0], keys[-1], partitions[keys[0]]])
-    if not any(found[kind] for kind in ("certain", "possible", "reuse", "withdraw")):
-        typer.echo("nothing is owed")
-    if rows:
-        show_table(["", "asset", "partitions", "first", "last", "because (first)"], rows)
-    estimate = found["estimate"]
-    typer.echo(
-        f"estimate: {estimate['seconds_certain']:.1f} s for certain, at most {estimate['seconds_at_most']:.1f} s; "
-        f"{estimate['bytes_certain']:,} bytes, at most {estimate['bytes_at_most']:,}"
-    )
-
-
-def _show_checks(found: dict[str, Any], wrong: dict[str, Any], *, whole: bool) -> None:
-    rows = [
-        [
-            name,
-            key,
-            row["check"],
-            f"{row['column']} {row['measure']}".strip(),
-            "passed" if row["passed"] else row["severity"],
-            row["message"] or f"{row['value']:,.6g}",
-        ]
-        for name, by_key in (found if whole else wrong).items()
-        for key, results in by_key.items()
-        for row in results
-    ]
-    if rows:
-        show_table(["asset", "partition", "check", "of", "", "found"], rows)
-    partitions, bad = (sum(map(len, kind.values())) for kind in (found, wrong))
-    typer.echo(f"{partitions} partitions checked, {bad} with something that failed")
-
-
-def _show_chain(found: dict[str, Any], depth: int = 0) -> None:
-    name = f"{found['asset']} {found['partition']}".strip()
-    version = (found["data_version"] or "none")[:12]
-    typer.echo(f"{'  ' * depth}{name}: {found['state']}, {version}; {found['because']}")
-    for link in found["inputs"]:
-        for file in link.get("files", ()):
-            typer.echo(f"{'  ' * (depth + 1)}landed {file}")
-        if "through" in link:
-            _show_chain(link["through"], depth + 1)

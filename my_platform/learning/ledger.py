@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from my_platform.errors import PlatformError
 from my_platform.incremental.declare import ordinal
 from my_platform.storage.appended import AppendedLines
 
@@ -119,6 +120,20 @@ class PromotionLedger:
     def uses(self) -> list[str]:
         """What models were ever promoted for."""
         return sorted({line.use for line in self._read()})
+
+    def use_named(self, name: str | None) -> str:
+        """The use of that name, or the only one where none is named.
+
+        Raises:
+            PlatformError: no model was ever promoted for it, or it has to be said which.
+        """
+        known = self.uses()
+        if name is None and len(known) == 1:
+            return known[0]
+        if name is None or name not in known:
+            told = ", ".join(known) or "none, as no model was ever promoted"
+            raise PlatformError(f"say for which use of models; there are {told}")
+        return name
 
     def lines(self, use: str) -> list[Line]:
         """The lines of a use, the earliest first."""

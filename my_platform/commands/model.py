@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from my_platform.console import Json, complain, print_json, settings_of_call, show_table
+from my_platform.commands.console import Json, complain, print_json, settings_of_call, show_table
 from my_platform.errors import PlatformError
 
 _ALIASES = "an alias (champion, challenger, previous), or an asset for its latest week, or ASSET@WEEK"
@@ -93,12 +93,7 @@ def rollback(
 
     settings = settings_of_call()
     registry = Registry(settings.registry, Tracker(settings.mlflow_folder))
-    known = registry.ledger.uses()
-    if use is None and len(known) == 1:
-        (use,) = known
-    if use not in known:
-        told = ", ".join(known) or "none, as no model was ever promoted"
-        raise PlatformError(f"say for which use of models to go back; there are {told}")
+    use = registry.ledger.use_named(use)
     place = open_place(settings.landing)
     line = registry.roll_back(use, who=getpass.getuser(), why=reason, place=place)
     assert line.before is not None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from my_platform.console import Json, complain, print_json, settings_of_call, show_table
+from my_platform.commands.console import Json, complain, print_json, settings_of_call, show_table
 from my_platform.errors import PlatformError
 
 _CHECKS_SHOWN = (10, 20, 50, 100, 200, 500)
@@ -41,13 +41,9 @@ def threshold(
 
     settings = settings_of_call()
     promotions = PromotionLedger(settings.registry / "promotions.jsonl")
-    known = promotions.uses()
-    if use is None and len(known) == 1:
-        (use,) = known
-    champion = promotions.standing(use).champion if use in known else None
-    if use is None or champion is None:
-        told = ", ".join(known) or "none, as no model was ever promoted"
-        raise PlatformError(f"say for which use of models; there are {told}")
+    use = promotions.use_named(use)
+    champion = promotions.standing(use).champion
+    assert champion is not None
     ledger = ThresholdLedger(settings.registry)
     policy = _policy(checks, cost_of_check, cost_of_fraud, share_of_amount, score, of_bundle)
     if policy is not None:

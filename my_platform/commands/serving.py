@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from my_platform.console import settings_of_call
+from my_platform.commands.console import settings_of_call
 from my_platform.errors import PlatformError
 from my_platform.settings import Settings
 

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from my_platform.console import Json, complain, print_json, settings_of_call, show_table
-from my_platform.errors import PlatformError
+from my_platform.commands.console import Json, complain, print_json, settings_of_call, show_table
 
 
 def add_bulk_commands(app: typer.Typer) -> None:
@@ -29,13 +28,8 @@ def score(
 
     settings = settings_of_call()
     ledger = PromotionLedger(settings.registry / "promotions.jsonl")
-    known = ledger.uses()
-    if use is None and len(known) == 1:
-        (use,) = known
-    champion = ledger.standing(use).champion if use in known else None
-    if champion is None:
-        told = ", ".join(known) or "none, as no model was ever promoted"
-        raise PlatformError(f"say with --use which champion scores; there are {told}")
+    champion = ledger.standing(ledger.use_named(use)).champion
+    assert champion is not None
     bundle = read_bundle(settings.registry / "bundles", champion.bundle)
     found = score_file(file, output, bundle, threads=settings.threads).as_json()
     if as_json:

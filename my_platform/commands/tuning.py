@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from my_platform.console import Json, complain, print_json, settings_of_call, show_table
+from my_platform.commands.console import Json, complain, print_json, settings_of_call, show_table
 from my_platform.errors import PlatformError
 
 if TYPE_CHECKING:

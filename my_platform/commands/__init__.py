@@ -1,0 +1,1 @@
+"""The commands of ``my-platform``, by what they are about."""
