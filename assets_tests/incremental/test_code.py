@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -13,6 +14,7 @@ import pytest
 
 from my_platform.errors import PlatformError
 from my_platform.features import declaration
+from my_platform.incremental import analyses
 from my_platform.incremental.code import code_version, forget_sources, parameters_text, reached_code
 from my_platform.incremental.declare import Column
 
@@ -62,9 +64,14 @@ class Project:
             del sys.modules[name]
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+@pytest.fixture(params=["nothing is kept", "analyses are kept"])
+def project(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Project]:
+    """A project in which what was found out about syntax is kept between loads, as between processes, or is not."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    kept = SimpleNamespace(version=sys.version, dont_write_bytecode=request.param == "nothing is kept")
+    monkeypatch.setattr(analyses, "sys", kept)
     monkeypatch.syspath_prepend(str(tmp_path))
     forget_sources()
     yield Project(tmp_path)

@@ -33,6 +33,7 @@ from my_platform.incremental.sources import (
     defines,
     is_library,
     is_module,
+    keep_analyses,
     keep_sources,
     load,
     resolved,
@@ -70,6 +71,7 @@ def reached_code(*roots: Any) -> dict[str, str]:
     reach = _Reach()
     for root in roots:
         reach.add_object(root)
+    keep_analyses()
     return reach.parts
 
 

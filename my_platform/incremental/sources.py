@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from my_platform.errors import PlatformError
+from my_platform.incremental.analyses import Analysed, Analyses
 
 _OWN = "my_platform"
 
@@ -27,33 +28,41 @@ class Module:
         spec: tells one import of the module from another.
         bindings: the statements that bind or change each of its names, in order.
         analysed: what is known of its statements, by identity.
+        kept: what an earlier process found out about them.
     """
 
     name: str
     package: str
     spec: Any
     tree: ast.Module
+    kept: Analyses
     bindings: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    analysed: dict[int, Any] = field(default_factory=dict)
+    analysed: dict[int, Analysed] = field(default_factory=dict)
 
 
 _modules: dict[str, Module | None] = {}
 # Bytes of modules as they were read, by name, with the spec of the import they belong to.
 _sources: dict[str, tuple[Any, bytes]] = {}
-_looked_at: dict[str, Any] = {}
+# Modules that were looked at once; of these only project modules can come anew.
+_looked_at: set[str] = set()
 
 
 def keep_sources() -> None:
     """Read the source of each project module that was imported since this was called last."""
-    for name, module in list(sys.modules.items()):
-        about: dict[str, Any] = getattr(module, "__dict__", {})
+    for name in [*(sys.modules.keys() - _looked_at), *_sources]:
+        about: dict[str, Any] = getattr(sys.modules.get(name), "__dict__", {})
         spec, file = about.get("__spec__"), about.get("__file__")
-        if name in _looked_at and _looked_at[name] is spec:
-            continue
-        _looked_at[name] = spec
+        _looked_at.add(name)
         if file is not None and _is_project(name, file):
             with contextlib.suppress(OSError):
                 _source(name, spec, file)
+
+
+def keep_analyses() -> None:
+    """Keep what this process found out about statements, for the next one."""
+    for module in _modules.values():
+        if module is not None:
+            module.kept.keep()
 
 
 def forget_sources() -> None:
@@ -138,11 +147,12 @@ def _parse(name: str) -> Module | None:
         package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
     if file is None or not _is_project(name, file):
         return None
+    source = _source(name, spec, file)
     try:
-        tree = ast.parse(_source(name, spec, file))
+        tree = ast.parse(source)
     except SyntaxError as error:
         raise PlatformError(f"{file} cannot be parsed ({error}); correct it and start again") from error
-    parsed = Module(name, package, spec, tree)
+    parsed = Module(name, package, spec, tree, Analyses(name, package, file, source))
     for bound, statement in _bindings(tree.body):
         parsed.bindings.setdefault(bound, []).append(statement)
     for bound, statement in _decorated(tree.body):

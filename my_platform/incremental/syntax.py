@@ -7,9 +7,9 @@ the catalogue shows.
 import ast
 import symtable
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from my_platform.incremental.analyses import Analysed
 from my_platform.incremental.sources import Module, bound_names, resolved
 
 # Modules that say what an asset is, and handle no rows: reaching them adds nothing.
@@ -27,26 +27,15 @@ CATALOGUED = (
 )
 
 
-@dataclass(frozen=True)
-class Analysed:
-    """A statement's normalised source, and the names it reads with the attributes that follow them.
-
-    Attributes:
-        outer: names of the module. A name can be one in one scope of the statement and a local one in another.
-        imported: names that the statement imports, with the imports.
-    """
-
-    text: str
-    outer: Sequence[tuple[str, ...]]
-    imported: Sequence[tuple[ast.Import | ast.ImportFrom, tuple[str, ...]]]
-
-
 def analyse(module: Module, statement: ast.stmt) -> Analysed:
     """What counts of a statement of a module."""
     found = module.analysed.get(id(statement))
     if found is None:
-        found = module.analysed[id(statement)] = _analysed(module, statement)
-    assert isinstance(found, Analysed)
+        found = module.kept.get(statement)
+        if found is None:
+            found = _analysed(module, statement)
+            module.kept.put(statement, found)
+        module.analysed[id(statement)] = found
     return found
 
 
