@@ -31,8 +31,8 @@ class Refreshed:
 
 
 def land(home: Path, through: date) -> str:
-    """Land the days from FIRST on in a home; what they are."""
-    if HANDBOOK.is_dir():
+    """Land the days from FIRST on in a home; what they are: the handbook's, where it has so many."""
+    if HANDBOOK.is_dir() and (HANDBOOK / f"{through}.parquet").exists():
         words, source = ["import-handbook", str(HANDBOOK), "--through", str(through)], "the handbook's data"
     else:
         days = (through - FIRST + timedelta(days=1)).days

@@ -34,6 +34,10 @@ class Cost:
     output: str
 
 
+# Bytecode is kept unless somebody forbids it, here for both sides of a comparison.
+_AS_INSTALLED = {"OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": ""}
+
+
 def run(
     command: Sequence[str], environment: Mapping[str, str] | None = None, *, timeout_s: int = 3600
 ) -> Cost:
@@ -47,7 +51,7 @@ def run(
         process = subprocess.Popen(
             command,
             cwd=CHECKOUT,
-            env={**os.environ, "OMP_WAIT_POLICY": "passive", **(environment or {})},
+            env={**os.environ, **_AS_INSTALLED, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -35,6 +35,13 @@ def main() -> None:
     parser.add_argument(
         "--days", type=int, default=136, help="days of the build that a corrected day is held against"
     )
+    parser.add_argument(
+        "--times",
+        type=int,
+        nargs="*",
+        default=[1, 4, 10],
+        help="how many times as many days the longer histories have",
+    )
     parser.add_argument("--sample", type=int, default=20, help="days whose stale status Dagster is asked for")
     parser.add_argument("--runs", type=int, default=4, help="runs of the sampled backfill by plain Dagster")
     parser.add_argument("--write", action="store_true", help="replace the sections in docs/benchmarks.md")
@@ -159,6 +166,7 @@ def _corrected(folder: Path, options: argparse.Namespace) -> list[str]:
         f"({built.cost.cpu_s:.1f} s of processor time) {what}"
         for what, built in full.items()
     ]
+    growing = _corrected_in_longer_histories(folder, options, idle)
     return [
         f"{options.days} days of {source}, models left out. The full build: {'; '.join(builds)}. Then one amount of one day "
         "is corrected, and `my-platform refresh` from the shell computes what that changes:",
@@ -178,6 +186,54 @@ def _corrected(folder: Path, options: argparse.Namespace) -> list[str]:
         f"An idle refresh from the shell takes {idle.wall_s:.2f} s ({idle.cpu_s:.2f} s of processor time), "
         f'**{idle.wall_s / imports.wall_s:.1f} ×** `python -c "import dagster, polars"` with {imports.wall_s:.2f} s '
         f"({idle.cpu_s / imports.cpu_s:.1f} × its processor time); medians of 5, in turns.",
+        "",
+        *growing,
+    ]
+
+
+def _corrected_in_longer_histories(folder: Path, options: argparse.Namespace, idle: Cost) -> list[str]:
+    """What a corrected day in the middle costs beside the build, as the history grows."""
+    rows = []
+    for days in (options.days * times for times in options.times):
+        home = folder / f"history_{days}"
+        source = land(home, FIRST + timedelta(days=days - 1))
+        built = refresh(home, WITHOUT_MARTS)
+        _correct(home, FIRST + timedelta(days=days // 2))
+        done = refresh(home, WITHOUT_MARTS)
+        shutil.rmtree(home)
+        rows.append(
+            [
+                f"{days:,}, {source}",
+                f"{built.partitions:,}",
+                f"{built.cost.wall_s:.1f}",
+                f"{done.partitions:,}",
+                f"{done.partitions / built.partitions:.1%}",
+                f"{done.cost.wall_s:.1f}",
+                f"**{done.cost.wall_s / built.cost.wall_s:.1%}**",
+                f"{done.cost.cpu_s / built.cost.cpu_s:.1%}",
+                f"{max(0.0, done.cost.cpu_s - idle.cpu_s) / built.cost.cpu_s:.1%}",
+            ]
+        )
+    if not rows:
+        return []
+    return [
+        "What a corrected day owes does not grow with the history, and neither does what it costs. Without marts, the "
+        "day in the middle:",
+        "",
+        *table(
+            [
+                "days",
+                "partitions built",
+                "s",
+                "owed by the correction",
+                "of all",
+                "s",
+                "of the build's time",
+                "of its processor time",
+                "of that, beyond an idle refresh",
+            ],
+            rows,
+        ),
     ]
 
 
