@@ -23,7 +23,7 @@ from my_platform.operations.home import place_of
 from my_platform.operations.orphans import end_orphans
 from my_platform.operations.outcome import Heads, Outcome
 from my_platform.operations.platform import Workspace
-from my_platform.operations.refresh import Planned, bring_up_to_date, look_ahead
+from my_platform.operations.refresh import Planned, bring_up_to_date, look_ahead, plan_as_it_is
 from my_platform.operations.selection import allow
 from my_platform.operations.session import Session
 from my_platform.operations.stopping import Stop
@@ -111,7 +111,8 @@ def estimate(session: Session, book: BackfillBook, ordered: Ordered) -> dict[str
     """What a backfill would do now: partitions by asset, seconds, pieces, and what waits; computes nothing."""
     workspace = session.workspace
     heads = _heads(session.heads, book, ordered)
-    planned = look_ahead(workspace, heads, _allowed(workspace, ordered))
+    allowed = _allowed(workspace, ordered)
+    planned = look_ahead(workspace, heads, allowed)
     todo = in_turn(workspace.project, planned)
     seconds = seconds_of(workspace)
     pieces, left = [], todo
@@ -132,7 +133,7 @@ def estimate(session: Session, book: BackfillBook, ordered: Ordered) -> dict[str
         "never_computed": unknown,
         "chunks": pieces,
         "computed_again": len(again),
-        "waiting": _waiting(workspace, planned),
+        "waiting": _waiting(workspace, heads, planned, allowed),
         "refused": _refused(workspace, planned),
     }
 
@@ -259,10 +260,10 @@ class _Work:
             tried |= {
                 (entry.asset, entry.key)
                 for entry in piece
-                if (entry.asset, _partition(self.workspace, entry)) not in done
+                if (entry.asset, _partition(self.workspace, entry)) not in done and not self.stop()
             }
             seconds = seconds_of(self.workspace)
-        ended.waiting = _waiting(self.workspace, planned)
+        ended.waiting = _waiting(self.workspace, self.heads, planned, allowed)
         ended.failed = _refused(self.workspace, planned)
 
     def confirm(self) -> None:
@@ -381,13 +382,27 @@ def _partition(workspace: Workspace, entry: Entry) -> str:
     return partition_key(workspace.project.assets[entry.asset].grain, entry.key)
 
 
-def _waiting(workspace: Workspace, planned: Planned) -> dict[str, dict[str, str]]:
+def _waiting(
+    workspace: Workspace, heads: Heads, planned: Planned, allowed: Callable[[Node, int], bool]
+) -> dict[str, dict[str, str]]:
+    """What waits for files, and what cannot be computed because assets that were not selected are owed."""
     nodes = workspace.project.nodes
     found: dict[str, dict[str, str]] = {}
     for entry in planned.entries:
         if entry.action is Action.WAITING:
             reason = waits_for(nodes[entry.asset], entry.key, planned.states)
             found.setdefault(entry.asset, {})[_partition(workspace, entry)] = reason
+    known = {(entry.asset, entry.key) for entry in planned.entries}
+    for entry in plan_as_it_is(workspace, heads).entries:
+        if (
+            entry.action in (Action.COMPUTE, Action.LATER)
+            and allowed(nodes[entry.asset], entry.key)
+            and (entry.asset, entry.key) not in known
+            and planned.states[entry.asset].get(entry.key) is None
+        ):
+            found.setdefault(entry.asset, {})[_partition(workspace, entry)] = (
+                f"reads what is owed itself and was not selected; select +{entry.asset} to have that done before"
+            )
     return found
 
 

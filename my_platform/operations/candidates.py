@@ -100,7 +100,7 @@ class CandidateHeads:
                 self._made.clear()
 
 
-def overview(workspace: Workspace, heads: DagsterHeads, book: BackfillBook) -> list[dict[str, Any]]:
+def overview(workspace: Workspace, book: BackfillBook) -> list[dict[str, Any]]:
     """The candidates of a home, the earliest first, each with its number of partitions and bytes of its own."""
     found = []
     for entry in book.candidates():
@@ -223,7 +223,8 @@ def _behind(workspace: Workspace, heads: DagsterHeads, held: Sequence[Held]) -> 
         for entry in planned.entries
         if entry.action not in (Action.REUSE, Action.WITHDRAW)
     }
-    for each in known:
+    place = {node.name: number for number, node in enumerate(workspace.project.order)}
+    for each in sorted(known, key=lambda each: (place[each.asset], each.partition)):
         key = ordinal(each.partition)
         version = planned.states[each.asset].get(key)
         if (each.asset, key) in why:
@@ -257,8 +258,14 @@ def _only_of(workspace: Workspace, heads: DagsterHeads, book: BackfillBook, name
             or _was_current(heads.instance, trace.asset, trace.partition, trace.data_version)
         ):
             roots.append((trace.asset, trace.partition, trace.data_version))
-    referred = reached(lake, names, roots)
-    return [t for t in mine.values() if (t.asset, t.partition, t.data_version) not in referred]
+    referred = reached(lake, names, roots, but=mine)
+    others = {
+        (trace.asset, trace.partition, trace.data_version)
+        for trace in lake.index.traces(names)
+        if (trace.asset, trace.partition, trace.fingerprint) not in mine
+    }
+    needed = referred - others
+    return [t for t in mine.values() if (t.asset, t.partition, t.data_version) not in needed]
 
 
 def _was_current(instance: dg.DagsterInstance, asset: str, partition: str, version: str) -> bool:

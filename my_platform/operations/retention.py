@@ -1,7 +1,7 @@
 """Retention: objects that nothing refers to any more are removed after a number of days."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from my_platform.operations.platform import Workspace
@@ -76,8 +76,18 @@ def collect(
     return Collected(removed, size, len(traces) - sum(removed.values()))
 
 
-def reached(lake: Lake, assets: Sequence[str], values: Iterable[Value]) -> set[Value]:
-    """Those of some values that are stored, and all stored values of some assets that they were made from."""
+def reached(
+    lake: Lake,
+    assets: Sequence[str],
+    values: Iterable[Value],
+    *,
+    but: Collection[tuple[str, str, str]] = (),
+) -> set[Value]:
+    """Those of some values that are stored, and all stored values of some assets that they were made from.
+
+    Args:
+        but: objects, by asset, partition and fingerprint, that count only where no other holds their value.
+    """
     by_version: dict[Value, list[Trace]] = {}
     for trace in lake.index.traces(assets):
         by_version.setdefault((trace.asset, trace.partition, trace.data_version), []).append(trace)
@@ -89,7 +99,9 @@ def reached(lake: Lake, assets: Sequence[str], values: Iterable[Value]) -> set[V
             continue
         referred.add(value)
         # Several objects may hold one version, each made from other inputs.
-        for trace in by_version[value]:
+        found = by_version[value]
+        others = [t for t in found if (t.asset, t.partition, t.fingerprint) not in but]
+        for trace in others or found:
             record = lake.record_at(trace.asset, trace.partition, trace.fingerprint) or {}
             for asset, inputs in record.get("inputs", {}).items():
                 todo += [(asset, partition, version) for partition, version in inputs.items()]
