@@ -197,6 +197,16 @@ def test_after_a_switch_a_drop_only_forgets_the_name(home: Path) -> None:
         assert (objects(home), new.versions()) == (stored, versions)
 
 
+def test_what_a_refresh_has_made_current_meanwhile_is_not_thrown_away(home: Path) -> None:
+    with code(home, 2) as new:
+        rebuild(new)
+        new.refresh()
+        stored, versions = objects(home), new.versions()
+        assert drop(new.workspace, new.heads, book(new), NAME)["removed"] == {}
+        assert (objects(home), new.versions()) == (stored, versions)
+        assert new.refresh().as_json()["runs"] == 0
+
+
 def test_a_function_that_is_not_deterministic_is_told_and_its_value_stays(home: Path) -> None:
     with code(home, 1) as session:
         versions, stored = session.versions(), objects(home)

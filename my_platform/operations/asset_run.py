@@ -263,6 +263,8 @@ class AssetRun:
         if isinstance(error, (Refused, pl.exceptions.PolarsError, *DETERMINISTIC)):
             reason = self._refuse(entry, partition, error, reason)
         elif is_infrastructure(error):
+            # It may pass in a moment: what reads it waits, instead of being computed without it.
+            self.state.set(entry.key, None, pending=True)
             self.outcome.faults[entry.fingerprint] = (self.node.name, partition)
         if isinstance(error, Refused) and error.checks:
             self.turned_away[partition] = of_refused(error.checks, reason)

@@ -17,7 +17,7 @@ import dagster as dg
 from my_platform.errors import PlatformError
 from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import ordinal
-from my_platform.incremental.planner import Action, Node
+from my_platform.incremental.planner import Action, Node, State, fingerprint_of
 from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, asset_key
 from my_platform.operations.platform import Workspace
 from my_platform.operations.refresh import Order, Report, look_ahead, refresh
@@ -237,10 +237,19 @@ def _behind(workspace: Workspace, heads: DagsterHeads, held: Sequence[Held]) -> 
 def _only_of(workspace: Workspace, heads: DagsterHeads, book: BackfillBook, name: str) -> list[Trace]:
     """The traces that were computed for a candidate, without what anything else refers to."""
     lake, assets = workspace.lake, workspace.project.assets
+    also_held = {
+        (held.asset, held.partition, held.fingerprint)
+        for other in book.candidates()
+        if other.name != name and other.state == OPEN
+        for held in book.held(other.name)
+    }
+    states = look_ahead(workspace, heads, lambda _node, _key: False).states
     mine = {
         (trace.asset, trace.partition, trace.fingerprint): trace
         for place in book.made_for(name)
-        if (trace := lake.index.trace(*place)) is not None
+        if place not in also_held
+        and (trace := lake.index.trace(*place)) is not None
+        and not _is_current(workspace, trace, states)
     }
     names = sorted({*assets, *(trace.asset for trace in mine.values())})
     roots = [
@@ -266,6 +275,20 @@ def _only_of(workspace: Workspace, heads: DagsterHeads, book: BackfillBook, name
     }
     needed = referred - others
     return [t for t in mine.values() if (t.asset, t.partition, t.data_version) not in needed]
+
+
+def _is_current(workspace: Workspace, trace: Trace, states: Mapping[str, State]) -> bool:
+    """Whether a trace is why a partition is fresh now, under the present code."""
+    node = workspace.project.nodes.get(trace.asset)
+    if node is None:
+        return False
+    key = ordinal(trace.partition)
+    head = states[trace.asset].get(key)
+    return (
+        head is not None
+        and head.hex() == trace.data_version
+        and fingerprint_of(node, key, states) == trace.fingerprint
+    )
 
 
 def _was_current(instance: dg.DagsterInstance, asset: str, partition: str, version: str) -> bool:
