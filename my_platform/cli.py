@@ -221,7 +221,7 @@ def collect_garbage(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove stored values that nothing refers to any more: no head, no model, no report."""
+    """Remove stored values that nothing refers to any more: no head, no model, no report, no candidate."""
     from my_platform.operations import session
 
     with session.opened(settings_of_call()) as opened:

@@ -153,14 +153,11 @@ def switch(
         launch: executes a Dagster run that does what an ``Order`` says.
 
     Raises:
-        PlatformError: it was switched to, it is empty, or its values are not what the present code and inputs
-            give.
+        PlatformError: it was switched to, or its values are not what the present code and inputs give.
     """
     if book.candidate(name).state == SWITCHED:
         raise PlatformError(f"the candidate {name} was switched to already; its values are current")
     held = book.held(name)
-    if not held:
-        raise PlatformError(f"the candidate {name} holds no values, so there is nothing to switch to")
     behind = _behind(workspace, heads, held)
     if behind:
         raise PlatformError(
@@ -237,19 +234,16 @@ def _behind(workspace: Workspace, heads: DagsterHeads, held: Sequence[Held]) -> 
 def _only_of(workspace: Workspace, heads: DagsterHeads, book: BackfillBook, name: str) -> list[Trace]:
     """The traces that were computed for a candidate, without what anything else refers to."""
     lake, assets = workspace.lake, workspace.project.assets
-    also_held = {
-        (held.asset, held.partition, held.fingerprint)
-        for other in book.candidates()
-        if other.name != name and other.state == OPEN
-        for held in book.held(other.name)
-    }
-    states = look_ahead(workspace, heads, lambda _node, _key: False).states
+    others_open = [e.name for e in book.candidates() if e.name != name and e.state == OPEN]
+    views = [heads, *(CandidateHeads(heads, book, other) for other in others_open)]
+    states = [look_ahead(workspace, view, lambda _node, _key: False).states for view in views]
+    held = {(each.asset, each.partition, each.fingerprint) for o in others_open for each in book.held(o)}
     mine = {
-        (trace.asset, trace.partition, trace.fingerprint): trace
+        place: trace
         for place in book.made_for(name)
-        if place not in also_held
+        if place not in held
         and (trace := lake.index.trace(*place)) is not None
-        and not _is_current(workspace, trace, states)
+        and not any(_is_current(workspace, trace, each) for each in states)
     }
     names = sorted({*assets, *(trace.asset for trace in mine.values())})
     roots = [
@@ -257,9 +251,7 @@ def _only_of(workspace: Workspace, heads: DagsterHeads, book: BackfillBook, name
         for asset, partitions in heads.read(sorted(assets)).items()
         for partition, version in partitions.items()
     ]
-    for other in book.candidates():
-        if other.name != name and other.state == OPEN:
-            roots += [(each.asset, each.partition, each.data_version) for each in book.held(other.name)]
+    roots += [(each.asset, each.partition, each.data_version) for o in others_open for each in book.held(o)]
     # Published values stay for ever, but this candidate's own were never published unless they became current.
     for trace in lake.index.traces(sorted(assets)):
         if assets[trace.asset].publish is not None and (
