@@ -16,6 +16,7 @@ import pytest
 
 from assets_tests.homes import Versions, answer, call, folder_in_memory, start
 from assets_tests.operations.dagster_shop import DAILY, DAYS, Shop, correct, day, land, opened_shop
+from assets_tests.operations.held_shop import held_at, shut
 from my_platform.operations import backfills
 from my_platform.operations.backfills import Ended, Watch
 from my_platform.operations.chunks import cut, in_turn, seconds_of
@@ -63,8 +64,7 @@ def ordered(shop: Shop, *assets: str, **more: Any) -> Ordered:
 
 
 def do(shop: Shop, order: Ordered, **more: Any) -> Ended:
-    book = book_of(shop)
-    return backfills.backfill(shop.session, book, backfills.take_up(book, order), Watch(**more))
+    return backfills.backfill(shop.session, book_of(shop), order, Watch(**more))
 
 
 def stored(shop: Shop) -> Counter[tuple[str, str]]:
@@ -152,25 +152,24 @@ def test_it_ends_after_the_partition_under_way_and_the_same_order_goes_on(
 ) -> None:
     with opened_shop(home) as shop:
         book, order = book_of(shop), ordered(shop, chunk=50)
-        number = backfills.take_up(book, order)
 
         def cancel(_asset: str, _partition: str, _kind: str) -> None:
-            if book.backfill(number).counts["computed"] >= 20:
-                backfills.cancel(book, number)
+            (found,) = book.backfills()
+            if found.counts["computed"] >= 20:
+                backfills.cancel(book, found.id)
 
-        ended = backfills.backfill(shop.session, book, number, Watch(on_partition=cancel))
+        ended = backfills.backfill(shop.session, book, order, Watch(on_partition=cancel))
         told = ended.as_json()
         assert told["state"] == "cancelled"
         assert 20 <= told["computed"] < ALL
         assert told["computed"] == stored(shop).total()
         assert told["left"]["partitions"] == ALL - told["computed"]
 
-        assert backfills.take_up(book, order) == number
-        again = backfills.backfill(shop.session, book, number, Watch()).as_json()
-        assert (again["state"], again["computed"]) == ("done", ALL)
+        again = backfills.backfill(shop.session, book, order, Watch()).as_json()
+        assert (again["id"], again["state"], again["computed"]) == (told["id"], "done", ALL)
         assert stored(shop).total() == ALL
         assert shop.session.versions() == built[1]
-        assert backfills.take_up(book, order) != number
+        assert backfills.backfill(shop.session, book, order, Watch()).as_json()["id"] != told["id"]
 
 
 def test_what_is_there_is_computed_again_by_force_and_stays(built: tuple[Path, Versions]) -> None:
@@ -184,6 +183,7 @@ def test_what_is_there_is_computed_again_by_force_and_stays(built: tuple[Path, V
         assert stored(shop).total() == ALL + 3
 
 
+@pytest.mark.slow
 class TestOnItsOwnProcess:
     def test_a_killed_one_goes_on_with_the_same_command(
         self, home: Path, built: tuple[Path, Versions]
@@ -209,28 +209,28 @@ class TestOnItsOwnProcess:
             ended = {run.status for run in shop.session.instance.get_runs()}
             assert ended == {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE}
 
-    def test_another_process_or_a_signal_ends_it(self, home: Path, built: tuple[Path, Versions]) -> None:
-        words = ("backfill", EVERYTHING, "--chunk", "15", "--json")
-        book = BackfillBook(home / "backfills")
-        process = start(home, *words, **DOMAIN)
-        until(lambda: _computed(book) >= 20)
-        assert call(home, "backfill", "--status", "1", **DOMAIN)["state"] == "running"
-        call(home, "backfill", "--cancel", "1", **DOMAIN)
+    def test_another_process_or_a_signal_ends_it_after_the_partition_under_way(self, home: Path) -> None:
+        held = {"domains": "assets_tests.operations.held_shop"}
+        for number in (4, 9):
+            shut(home, day(number))
+        process = start(home, "backfill", "*", "--chunk", "72", "--json", **held)
+        with held_at(home, day(4)):
+            assert call(home, "backfill", "--status", "1", **held)["state"] == "running"
+            call(home, "backfill", "--cancel", "1", **held)
         first = answer(process, code=1)
-        assert first["state"] == "cancelled"
-        assert first["computed"] < ALL
+        assert (first["state"], first["left"]["partitions"]) == ("cancelled", 3 * DAYS - first["computed"])
+        assert stored_of(home, "cents") == {day(number) for number in range(5)}
 
-        process = start(home, "backfill", "--resume", "1", "--json", **DOMAIN)
-        until(lambda: _computed(book) >= first["computed"] + 10)
-        process.send_signal(signal.SIGTERM)
+        process = start(home, "backfill", "--resume", "1", "--json", **held)
+        with held_at(home, day(9)):
+            process.send_signal(signal.SIGTERM)
         second = answer(process, code=1)
         assert second["state"] == "cancelled"
-        assert first["computed"] < second["computed"] < ALL
+        assert stored_of(home, "cents") == {day(number) for number in range(10)}
 
-        assert call(home, "backfill", "--resume", "1", **DOMAIN)["computed"] == ALL
-        with opened_shop(home) as shop:
-            assert stored(shop).total() == ALL
-            assert shop.session.versions() == built[1]
+        done = call(home, "backfill", "--resume", "1", **held)
+        assert (done["state"], done["computed"]) == ("done", 3 * DAYS)
+        assert stored_of(home, "cents") == {day(number) for number in range(DAYS)}
 
     def test_two_at_once_commit_each_partition_once(self, home: Path, built: tuple[Path, Versions]) -> None:
         both = [start(home, "backfill", EVERYTHING, "--chunk", "30", "--json", **DOMAIN) for _ in range(2)]
@@ -274,6 +274,13 @@ def test_an_estimate_computes_nothing(built: tuple[Path, Versions]) -> None:
         assert stored(shop).total() == ALL
         assert book_of(shop).backfills() == []
         json.dumps(told)
+
+
+def stored_of(home: Path, asset: str) -> set[str]:
+    """The partitions of an asset that are stored, each of which is there once."""
+    paths = list((home / "lake" / asset).rglob("*.parquet"))
+    assert len(paths) == len({path.parent.name for path in paths})
+    return {path.parent.name for path in paths}
 
 
 def until(there: Any) -> None:

@@ -59,8 +59,7 @@ def book(session: Session) -> BackfillBook:
 
 def rebuild(session: Session, name: str = NAME, **more: Any) -> Ended:
     order = Ordered(CHANGED, candidate=name, **more)
-    number = backfills.take_up(book(session), order)
-    return backfills.backfill(session, book(session), number, Watch())
+    return backfills.backfill(session, book(session), order, Watch())
 
 
 def objects(home: Path) -> set[Path]:
@@ -211,7 +210,7 @@ def test_a_function_that_is_not_deterministic_is_told_and_its_value_stays(home: 
     with code(home, 1) as session:
         versions, stored = session.versions(), objects(home)
         order = Ordered(("noise", "shop_week"), first=day(2), through=day(4), force=True)
-        ended = backfills.backfill(session, book(session), backfills.take_up(book(session), order), Watch())
+        ended = backfills.backfill(session, book(session), order, Watch())
         told = ended.as_json()
         assert (told["state"], told["confirmed"], told["problems"]) == ("failed", 3, 3)
         assert set(ended.differs["noise"]) == {day(number) for number in (2, 3, 4)}
@@ -222,6 +221,7 @@ def test_a_function_that_is_not_deterministic_is_told_and_its_value_stays(home: 
         assert objects(home) == stored
 
 
+@pytest.mark.slow
 def test_the_commands_do_the_same(home: Path) -> None:
     given = {"domains": "assets_tests.operations.changing_shop", "boosting_rounds": 2}
     built = call(home, "backfill", ",".join(CHANGED), "--as", NAME, **given)

@@ -19,7 +19,7 @@ import yaml
 from assets_tests.homes import CHECKOUT, Versions, folder_in_memory, start
 from assets_tests.operations.dagster_shop import Shop, correct, day, land, opened_shop
 from assets_tests.operations.postgres_server import postgres
-from my_platform.operations.backfills import Watch, backfill, take_up
+from my_platform.operations.backfills import Watch, backfill
 from my_platform.operations.orphans import PROCESS_TAG
 from my_platform.storage.backfill_book import BackfillBook, Ordered
 
@@ -82,11 +82,11 @@ def daemon(home: Path) -> Iterator[subprocess.Popen[bytes]]:
                     os.killpg(process.pid, signal.SIGKILL)
 
 
-def until(there: Callable[[], bool], log: Path) -> None:
+def until(there: Callable[[], bool], log: Path, every_s: float = 1.0) -> None:
     ends = time.monotonic() + _PATIENCE_S
     while not there():
-        assert time.monotonic() < ends, log.read_text()[-4000:]
-        time.sleep(1)
+        assert time.monotonic() < ends, log.read_text()[-4000:] if log.exists() else "no daemon"
+        time.sleep(every_s)
 
 
 def owed(shop: Shop) -> bool:
@@ -98,10 +98,10 @@ def owed(shop: Shop) -> bool:
 
 def test_the_daemon_brings_it_up_to_date_and_ends_what_was_left_behind(home: Path, truth: Versions) -> None:
     # Ends in the middle of a run, as a machine that loses power does.
-    process = start(home, "backfill", "*", "--chunk", "40", domains=DOMAIN)
+    process = start(home, "backfill", "*", "--chunk", "200", domains=DOMAIN)
     book = BackfillBook(home / "backfills")
     log = home.with_name("daemon.log")
-    until(lambda: any(found.counts for found in book.backfills()), log)
+    until(lambda: any(found.counts for found in book.backfills()), log, every_s=0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     with opened_shop(home) as shop:
@@ -133,8 +133,8 @@ def test_refreshes_and_backfills_give_what_they_give_on_any_instance(home: Path,
     with opened_shop(home) as shop:
         names = tuple(sorted(shop.session.workspace.project.assets))
         book = BackfillBook(shop.session.settings.backfills)
-        number = take_up(book, Ordered(names, through=day(9), chunk=30))
-        assert backfill(shop.session, book, number, Watch()).problems == []
+        order = Ordered(names, through=day(9), chunk=30)
+        assert backfill(shop.session, book, order, Watch()).problems == []
         report = shop.session.refresh().as_json()
         assert report["failed"] == {}
         assert shop.session.versions() == truth

@@ -84,21 +84,22 @@ def backfill(
             if dry_run:
                 _show_estimate(backfills.estimate(opened, book, ordered), as_json)
                 return
-            number = backfills.take_up(book, ordered)
+            _run(opened, book, ordered, chunk, as_json)
         else:
-            number = book.backfill(resume).id
-        _run(opened, book, number, chunk, as_json)
+            _run(opened, book, resume, chunk, as_json)
 
 
-def _run(opened: "Session", book: "BackfillBook", number: int, chunk: int | None, as_json: bool) -> None:
+def _run(
+    opened: "Session", book: "BackfillBook", what: "Ordered | int", chunk: int | None, as_json: bool
+) -> None:
     from my_platform.operations import backfills
 
-    with progress(f"backfill {number}", 0, as_json) as advance:
+    with progress("backfill", 0, as_json) as advance:
         watch = backfills.Watch(
             on_plan=lambda left, _seconds: advance.total(left),
             on_partition=lambda asset, key, _kind: advance(f"{asset} {key}".strip()),
         )
-        ended = backfills.backfill(opened, book, number, watch, chunk=chunk)
+        ended = backfills.backfill(opened, book, what, watch, chunk=chunk)
     found = ended.as_json()
     if as_json:
         print_json(found)
@@ -112,7 +113,7 @@ def _run(opened: "Session", book: "BackfillBook", number: int, chunk: int | None
     for reason in ended.problems if not as_json else ():
         complain(reason)
     if found["state"] == "cancelled":
-        complain(f"ended before all was done; `my-platform backfill --resume {number}` goes on")
+        complain(f"ended before all was done; `my-platform backfill --resume {found['id']}` goes on")
     if ended.problems or found["state"] == "cancelled":
         sys.exit(1)
 

@@ -138,18 +138,6 @@ def estimate(session: Session, book: BackfillBook, ordered: Ordered) -> dict[str
     }
 
 
-def take_up(book: BackfillBook, ordered: Ordered) -> int:
-    """The number of a backfill for an order: one for the same that did not come to its end, or a new one."""
-    for backfill in reversed(book.backfills()):
-        if (
-            backfill.state in (OPEN, CANCELLED)
-            and backfill.ordered.same_work(ordered)
-            and not book.is_running(backfill.id)
-        ):
-            return backfill.id
-    return book.begin(ordered)
-
-
 def cancel(book: BackfillBook, number: int) -> Backfill:
     """Have a backfill end after the partition that is under way; one that does not run is cancelled at once."""
     found = book.backfill(number)
@@ -165,33 +153,42 @@ def cancel(book: BackfillBook, number: int) -> Backfill:
 
 
 def backfill(
-    session: Session, book: BackfillBook, number: int, watch: Watch, *, chunk: int | None = None
+    session: Session, book: BackfillBook, what: Ordered | int, watch: Watch, *, chunk: int | None = None
 ) -> Ended:
     """Do what is owed of a backfill, until nothing is or somebody wants it to end.
 
     Args:
+        what: an order, which goes on with a backfill for the same that did not come to its end; or a number.
         chunk: the most partitions of a run, where that is another one than ordered.
 
     Raises:
-        PlatformError: another process is at it, or a run broke off.
+        PlatformError: another process is at it, it is for assets that there are not, or a run broke off.
     """
-    ordered = book.backfill(number).ordered
-    _check(session, ordered)
+    if isinstance(what, Ordered):
+        with book.taken_up(what) as number:
+            return _go_on(session, book, number, watch, chunk)
+    number = book.backfill(what).id
     with book.running(number) as free:
         if not free:
             raise PlatformError(
                 f"backfill {number} runs in another process; `my-platform backfill --status {number}` tells how far it is"
             )
-        book.reopen(number)
-        if ordered.candidate:
-            book.open_candidate(ordered.candidate)
-        end_orphans(session.instance)
-        stop = Stop(lambda: book.is_cancelled(number))
-        work = _Work(session, book, number, ordered, chunk or ordered.chunk, watch, stop)
-        with stop.listening(), work.timed() as ended:
-            work.compute(ended)
-            if ordered.force:
-                work.confirm()
+        return _go_on(session, book, number, watch, chunk)
+
+
+def _go_on(session: Session, book: BackfillBook, number: int, watch: Watch, chunk: int | None) -> Ended:
+    ordered = book.backfill(number).ordered
+    _check(session, ordered)
+    book.reopen(number)
+    if ordered.candidate:
+        book.open_candidate(ordered.candidate)
+    end_orphans(session.instance)
+    stop = Stop(lambda: book.is_cancelled(number))
+    work = _Work(session, book, number, ordered, chunk or ordered.chunk, watch, stop)
+    with stop.listening(), work.timed() as ended:
+        work.compute(ended)
+        if ordered.force:
+            work.confirm()
     ended.failed |= book.done(number, "failed")
     ended.differs = book.done(number, "differs")
     ended.backfill = book.backfill(number)

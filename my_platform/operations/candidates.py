@@ -56,16 +56,14 @@ class CandidateHeads:
 
     def read(self, assets: Sequence[str]) -> dict[str, dict[str, str]]:
         found = self.current.read(assets)
-        for held in self.book.held(self.name):
+        for held in self.book.held(self.name, assets):
             if held.asset in found:
                 found[held.asset][held.partition] = held.data_version
         return found
 
     def made_by(self, asset: str, partition: str) -> str | None:
-        for held in self.book.held(self.name):
-            if (held.asset, held.partition) == (asset, partition):
-                return held.fingerprint or None
-        return self.current.made_by(asset, partition)
+        held = self.book.fingerprint(self.name, asset, partition)
+        return self.current.made_by(asset, partition) if held is None else held or None
 
     def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:
         held = Held(asset, partition, version, metadata.get("fingerprint", ""))

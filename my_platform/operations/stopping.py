@@ -29,7 +29,13 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take note of SIGINT and SIGTERM; the second one ends the process as if nobody had listened."""
+        """Take note of SIGINT and SIGTERM; the second one ends the process as if nobody had listened.
+
+        Signals reach the main thread alone: elsewhere nothing is listened to.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before: dict[int, Any] = {name: signal.signal(name, self._note) for name in _SIGNALS}
         try:
             yield

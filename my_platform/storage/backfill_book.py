@@ -10,12 +10,13 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from my_platform.errors import HomeError, PlatformError
+from my_platform.storage.objects import locked
 
 _TABLES = """
 create table if not exists backfills (
@@ -46,6 +47,7 @@ create table if not exists made (
     primary key (candidate, asset, partition, fingerprint)
 ) without rowid;
 """
+_MOST_LOOKS, _LOOK_S = 5, 0.02
 OPEN, DONE, FAILED, CANCELLED, SWITCHED = "open", "done", "failed", "cancelled", "switched"
 
 
@@ -227,12 +229,36 @@ class BackfillBook:
         The kernel releases it when its holder dies.
         """
         with open(self.folder / f"{backfill}.lock", "a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            for left in reversed(range(_MOST_LOOKS)):
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                # Whoever only looks whether it runs holds it for a moment, too.
+                time.sleep(_LOOK_S if left else 0)
+            else:
                 yield False
                 return
             yield True
+
+    @contextlib.contextmanager
+    def taken_up(self, ordered: Ordered) -> Iterator[int]:
+        """The number of a backfill for an order, held: of one for the same that did not end, or of a new one."""
+        with contextlib.ExitStack() as held:
+            with locked(self.folder / "take.lock"):
+                number = next(
+                    (
+                        found.id
+                        for found in reversed(self.backfills())
+                        if found.state in (OPEN, CANCELLED)
+                        and found.ordered.same_work(ordered)
+                        and held.enter_context(self.running(found.id))
+                    ),
+                    None,
+                )
+                if number is None:
+                    number = self.begin(ordered)
+                    held.enter_context(self.running(number))
+            yield number
 
     def is_running(self, backfill: int) -> bool:
         with self.running(backfill) as free:
@@ -279,14 +305,24 @@ class BackfillBook:
                 [(name, v.asset, v.partition, v.fingerprint) for v in made],
             )
 
-    def held(self, name: str) -> list[Held]:
-        """The values that a candidate has now."""
+    def held(self, name: str, assets: Sequence[str] | None = None) -> list[Held]:
+        """The values that a candidate has now; of some assets, or of all."""
+        some = "" if assets is None else f"and asset in ({','.join('?' * len(assets))})"
         with self._connection() as connection:
             rows = connection.execute(
-                "select asset, partition, data_version, fingerprint from held where candidate=? order by 1, 2",
-                (name,),
+                f"select asset, partition, data_version, fingerprint from held where candidate=? {some} order by 1, 2",
+                (name, *(assets or ())),
             )
             return [Held(*row) for row in rows]
+
+    def fingerprint(self, name: str, asset: str, partition: str) -> str | None:
+        """The fingerprint of a candidate's value; empty where it has none any more, None where it never had one."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "select fingerprint from held where candidate=? and asset=? and partition=?",
+                (name, asset, partition),
+            ).fetchone()
+        return str(row[0]) if row else None
 
     def made_for(self, name: str) -> list[tuple[str, str, str]]:
         """Asset, partition and fingerprint of all that was computed for a candidate."""
