@@ -15,11 +15,19 @@ import dagster as dg
 import pytest
 
 from assets_tests.homes import Versions, answer, call, folder_in_memory, start
-from assets_tests.operations.dagster_shop import DAILY, DAYS, Shop, correct, day, land, opened_shop
+from assets_tests.operations import contest
+from assets_tests.operations.dagster_shop import DAILY, DAYS, Shop, correct, day, land, opened_shop, requested
 from assets_tests.operations.held_shop import held_at, shut
 from my_platform.operations import backfills
 from my_platform.operations.backfills import Ended, Watch
 from my_platform.operations.chunks import cut, in_turn, seconds_of
+from my_platform.operations.home import load_project
+from my_platform.operations.priorities import (
+    BACKFILL_PRIORITY,
+    CURRENT_PRIORITY,
+    SCORING_PRIORITY,
+    priority_of,
+)
 from my_platform.operations.refresh import look_ahead
 from my_platform.storage.backfill_book import BackfillBook, Ordered
 
@@ -170,6 +178,30 @@ def test_it_ends_after_the_partition_under_way_and_the_same_order_goes_on(
         assert stored(shop).total() == ALL
         assert shop.session.versions() == built[1]
         assert backfills.backfill(shop.session, book, order, Watch()).as_json()["id"] != told["id"]
+
+
+def test_the_sensor_leaves_to_a_backfill_what_it_is_at(home: Path) -> None:
+    asked: list[Any] = []
+    with opened_shop(home) as shop, opened_shop(home) as watching:
+
+        def tick(*_partition: str) -> None:
+            if not asked:
+                asked.append(watching.tick())
+
+        first = ordered(shop, "raw/orders", first=day(0), through=day(9))
+        do(shop, first, on_partition=tick)
+        (ticked,) = asked
+        spans = [requested(request) for request in ticked.run_requests]
+        assert (("raw/orders",), day(10), day(DAYS - 1)) in spans
+        assert not any("raw/orders" in names and low < day(10) for names, low, _ in spans)
+        assert {request.tags["dagster/priority"] for request in ticked.run_requests} == {"10"}
+
+
+def test_scoring_goes_before_what_else_keeps_a_home_current(tmp_path: Path) -> None:
+    project = load_project(contest.settings(tmp_path))
+    assert priority_of(project, ["test_set", "plain_predictions"]) == SCORING_PRIORITY
+    assert priority_of(project, ["test_set"]) == CURRENT_PRIORITY
+    assert SCORING_PRIORITY > CURRENT_PRIORITY > 0 > BACKFILL_PRIORITY
 
 
 def test_what_is_there_is_computed_again_by_force_and_stays(built: tuple[Path, Versions]) -> None:
