@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from my_platform.commands.backfill import add_backfill_commands
 from my_platform.commands.bulk import add_bulk_commands
 from my_platform.commands.console import Json, complain, print_json, progress, settings_of_call, show_table
 from my_platform.commands.forecast import add_forecast_commands
@@ -209,6 +210,7 @@ def evaluation(
     _show_evaluation(found)
 
 
+add_backfill_commands(app)
 add_forecast_commands(app)
 add_quality_commands(app)
 
@@ -219,12 +221,11 @@ def collect_garbage(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove stored values that nothing refers to any more: no head, no model, no report."""
+    """Remove stored values that nothing refers to any more: no head, no model, no report, no candidate."""
     from my_platform.operations import session
-    from my_platform.operations.retention import collect
 
     with session.opened(settings_of_call()) as opened:
-        found = collect(opened.workspace, opened.versions(), keep_days=keep_days, dry_run=dry_run).as_json()
+        found = opened.collect(keep_days=keep_days, dry_run=dry_run).as_json()
     if as_json:
         print_json({**found, "dry_run": dry_run})
         return

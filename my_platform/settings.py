@@ -157,6 +157,10 @@ class Settings(BaseSettings):
         return self.home / "mlflow"
 
     @property
+    def backfills(self) -> Path:
+        return self.home / "backfills"
+
+    @property
     def analysts_database(self) -> Path:
         return self.home / "analytics" / "analytics.duckdb"
 

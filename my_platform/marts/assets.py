@@ -14,6 +14,7 @@ from my_platform.marts.manifest import Mart
 from my_platform.marts.runner import check_results, run_marts
 
 GROUP = "marts"
+POOL = "duckdb"
 _TYPES: dict[str, pl.DataType] = {
     "bigint": pl.Int64(),
     "integer": pl.Int32(),
@@ -93,7 +94,8 @@ def mart_assets(
             lineage=found.lineage,
             shown=found.metadata,
             table_for_analysts=mart.name,
-            **{"group": GROUP, "kinds": ("dbt", "duckdb"), **found.about, **catalogue},
+            # One run at a time gives DuckDB the memory of the machine.
+            **{"group": GROUP, "kinds": ("dbt", "duckdb"), "pool": POOL, **found.about, **catalogue},
         )
 
     return [asset_of(mart) for mart in marts]

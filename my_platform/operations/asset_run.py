@@ -18,6 +18,7 @@ from my_platform.incremental.declare import DETERMINISTIC, Asset, Produced, Publ
 from my_platform.incremental.planner import Action, Entry, Node, Past, State, fall_back, waits_for
 from my_platform.operations.batch import InputBatch
 from my_platform.operations.check_results import of_refused, stored_results
+from my_platform.operations.faults import is_infrastructure
 from my_platform.operations.inputs import InputMoved, Inputs
 from my_platform.operations.meter import Meter, Spent
 from my_platform.operations.outcome import Heads, Outcome, Request
@@ -110,6 +111,8 @@ class AssetRun:
         self.flush()
         self._go_back()
         self._answer_for_fresh()
+        if self.execution.request.aside:
+            return
         for partition in self.turned_away:
             self.lake.index.dispute(self.node.name, partition)
         self._judge(self.turned_away)
@@ -148,7 +151,8 @@ class AssetRun:
                     self._leave_for_next_pass(entry, partition, f"{moved} moved before this was withdrawn")
                     continue
                 self.execution.heads.withdraw(self.node.name, partition)
-                self.lake.index.settle(self.node.name, [partition])
+                if not self.execution.request.aside:
+                    self.lake.index.settle(self.node.name, [partition])
                 self.outcome.withdrawn.setdefault(self.node.name, []).append(partition)
                 self.heads[partition] = ABSENT
 
@@ -203,11 +207,14 @@ class AssetRun:
     def compute(self, entries: list[Entry]) -> None:
         batch = self.batch(entries)
         left = dict(batch.entries)
+        stop = self.execution.request.stop
         meter = Meter(self.workspace)
         try:
-            for partition, made in self.asset.compute(batch):
+            for partition, made in self.asset.compute(batch) if not stop() else ():
                 self.take(left[partition], partition, made, batch, meter.read())
                 del left[partition]
+                if stop():
+                    break
                 meter.start()
         except Exception as error:
             self.flush()
@@ -215,6 +222,11 @@ class AssetRun:
         else:
             self.flush()
             for partition, entry in left.items():
+                if stop():
+                    self._leave_for_next_pass(
+                        entry, partition, "the run was stopped before this was computed"
+                    )
+                    continue
                 self._failed(entry, partition, PlatformError("the function gave no value for this partition"))
 
     def take(
@@ -250,6 +262,10 @@ class AssetRun:
         reason = f"{self._named(partition)}: {reason}"
         if isinstance(error, (Refused, pl.exceptions.PolarsError, *DETERMINISTIC)):
             reason = self._refuse(entry, partition, error, reason)
+        elif is_infrastructure(error):
+            # It may pass in a moment: what reads it waits, instead of being computed without it.
+            self.state.set(entry.key, None, pending=True)
+            self.outcome.faults[entry.fingerprint] = (self.node.name, partition)
         if isinstance(error, Refused) and error.checks:
             self.turned_away[partition] = of_refused(error.checks, reason)
         self._say(self.outcome.failed, partition, reason)
@@ -296,7 +312,7 @@ class AssetRun:
         if committed.created:
             self.execution.cache.put(self.node.name, partition, trace.data_version, made.table)
         metadata = dict(made.metadata)
-        if self.asset.publish is not None:
+        if self._is_published:
             self.lake.index.add([trace])
             metadata |= self._publish(trace, made.table)
         self.state.set(entry.key, bytes.fromhex(trace.data_version))
@@ -304,7 +320,7 @@ class AssetRun:
 
     def _queue(self, value: _Value) -> None:
         trace = value.trace
-        if not value.created and self.asset.publish is not None:
+        if not value.created and self._is_published:
             table = self.lake.read(self.node.name, trace.partition, trace.data_version)
             value = replace(value, metadata={**value.metadata, **self._publish(trace, table)})
         if not value.created and self.asset.own_checks:
@@ -314,6 +330,10 @@ class AssetRun:
         late = time.monotonic() - self.flushed_at > _FLUSH_S
         if expensive or late or len(self.pending) >= _FLUSH_PARTITIONS:
             self.flush()
+
+    @property
+    def _is_published(self) -> bool:
+        return self.asset.publish is not None and not self.execution.request.aside
 
     def _publish(self, trace: Trace, table: pl.DataFrame) -> Mapping[str, Any]:
         assert self.asset.publish is not None
@@ -373,6 +393,9 @@ class AssetRun:
 
     def _tell_checks(self) -> None:
         """Tell how the values that have just become current answer the checks of the asset."""
+        if self.execution.request.aside:
+            self.results.clear()
+            return
         self._judge(self.results)
         if self.asset.own_checks and self.results:
             self.lake.index.settle(self.node.name, self.results)

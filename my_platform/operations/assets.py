@@ -8,6 +8,7 @@ that output on all partitions of the run with one data version, so the partition
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from my_platform.learning.registry import Registry
 from my_platform.operations.analysts import keep_current
 from my_platform.operations.check_results import follow, settle, tell_again, to_settle
 from my_platform.operations.execution import Execution
+from my_platform.operations.faults import MOST_TRIES, is_infrastructure, wait_s
 from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, Step, asset_key, wrong_instance
 from my_platform.operations.health import look_after
 from my_platform.operations.models import Models
@@ -112,7 +114,8 @@ def _node(
         description=f"Computes what is owed of the {_NODE[grain]} assets that a run selects.",
     )
     def node(context: dg.AssetExecutionContext) -> Iterator["dg.MaterializeResult[Any]"]:
-        yield from _execute(context, workspace, grain, place)
+        with retried(context.op_execution_context):
+            yield from _execute(context, workspace, grain, place)
 
     return node
 
@@ -143,9 +146,32 @@ def _execute(
     planned = cache(lambda: plan_as_it_is(workspace, heads))
     follow(workspace, heads, outcome, lambda: planned().entries)
     show_quality(workspace, heads, place.reports, outcome, planned)
+    if outcome.faults:
+        retry(context.op_execution_context, outcome)
     fail_on_problems(outcome, waiting=True)
     yield from _outputs(context, project, names, events, heads, several=len(keys) > 1)
     settle(workspace, heads, to_settle(workspace, lambda: planned().entries))
+
+
+@contextmanager
+def retried(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Have Dagster try a step again, later each time, that storage or network broke off."""
+    try:
+        yield
+    except Exception as error:
+        attempt = context.retry_number + 1
+        if not is_infrastructure(error) or attempt >= MOST_TRIES:
+            raise
+        raise dg.RetryRequested(MOST_TRIES - 1, wait_s(attempt + 1)) from error
+
+
+def retry(context: dg.OpExecutionContext, outcome: Outcome) -> None:
+    """Have Dagster try a step again of which storage or network failed partitions; what is done stays done."""
+    attempt = context.retry_number + 1
+    if attempt < MOST_TRIES:
+        problems = [outcome.failed[asset][partition] for asset, partition in outcome.faults.values()]
+        context.log.warning(f"{len(problems)} partitions are tried again: {problems[0]}")
+        raise dg.RetryRequested(MOST_TRIES - 1, wait_s(attempt + 1))
 
 
 def _answering(context: dg.AssetExecutionContext, project: Project) -> frozenset[str]:

@@ -124,7 +124,7 @@ def _groups(project: Project, nodes: Sequence[Node]) -> list[list[Node]]:
 def _run_together(runs: Sequence[AssetRun]) -> None:
     """Compute several assets in one call; one by one where that fails, to tell whose fault it is."""
     todo = {run.node.name: (run, compute) for run in runs if (compute := run.settle())}
-    if len(todo) > 1:
+    if len(todo) > 1 and not runs[0].execution.request.stop():
         batches = {name: run.batch(compute) for name, (run, compute) in todo.items()}
         together = next(iter(todo.values()))[0].asset.together
         assert together is not None

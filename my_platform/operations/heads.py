@@ -132,9 +132,19 @@ class DagsterHeads:
 
     def refuse(self, asset: str, partition: str, metadata: Mapping[str, Any]) -> None:
         """Write an observation: the partition's events show what was refused, and its head stays."""
-        assert self.step is not None, "refusals are recorded by a Dagster run"
+        self.observe(asset, partition, metadata)
+
+    def observe(
+        self, asset: str, partition: str, metadata: Mapping[str, Any], tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Write an observation of the run that is under way, which changes no head."""
+        assert self.step is not None, "observations are made by a Dagster run"
         about = {name: _value(value) for name, value in metadata.items()}
-        self.step.log(dg.AssetObservation(asset_key(asset), partition=partition or None, metadata=about))
+        self.step.log(
+            dg.AssetObservation(
+                asset_key(asset), partition=partition or None, metadata=about, tags=dict(tags or {})
+            )
+        )
 
     def judge(self, asset: str, found: Mapping[str, Sequence[CheckResult]]) -> None:
         """Write check evaluations: of the run that is under way, or outside of one without a run."""

@@ -12,6 +12,7 @@ from my_platform.operations.assets import (
     fail_on_problems,
     name_champion,
     open_for_run,
+    retried,
     serve_analysts,
 )
 from my_platform.operations.orphans import this_process
@@ -39,39 +40,46 @@ def refresh_job(workspace: Workspace, place: Place) -> dg.JobDefinition:
 
     @dg.op(name="compute_what_is_owed", description="Computes exactly the partitions that are owed.")
     def compute_what_is_owed(context: dg.OpExecutionContext, config: RefreshConfig) -> None:
-        order = _order.get()
-        heads = open_for_run(context, workspace, place)
-        if order is None:
-            if config.retry:
-                workspace.lake.index.forget_refusals()
-            allowed = allow(
-                set(config.assets) or None,
-                workspace.project,
-                date.fromisoformat(config.first) if config.first else None,
-                date.fromisoformat(config.through) if config.through else None,
-            )
-        else:
-            allowed = order.allowed
-        outcome = bring_up_to_date(
-            workspace,
-            heads,
-            allowed,
-            run_id=context.run_id,
-            on_partition=order.on_partition if order else None,
-            log=context.log.info,
-        )
-        serve_analysts(context, workspace, heads, place)
-        name_champion(context, workspace, heads, place, outcome)
-        show_quality(workspace, heads, place.reports, outcome, lambda: plan_as_it_is(workspace, heads))
-        if order is not None:
-            order.outcome.add(outcome)
-        fail_on_problems(outcome, waiting=False)
+        with retried(context):
+            _compute(context, config, workspace, place)
 
     @dg.job(name=JOB, description="Brings everything up to date: computes exactly what is owed.")
     def refresh() -> None:
         compute_what_is_owed()
 
     return refresh
+
+
+def _compute(
+    context: dg.OpExecutionContext, config: RefreshConfig, workspace: Workspace, place: Place
+) -> None:
+    order = _order.get()
+    heads = open_for_run(context, workspace, place)
+    if order is None:
+        if config.retry:
+            workspace.lake.index.forget_refusals()
+        allowed = allow(
+            set(config.assets) or None,
+            workspace.project,
+            date.fromisoformat(config.first) if config.first else None,
+            date.fromisoformat(config.through) if config.through else None,
+        )
+    else:
+        allowed = order.allowed
+    outcome = bring_up_to_date(
+        workspace,
+        heads,
+        allowed,
+        run_id=context.run_id,
+        on_partition=order.on_partition if order else None,
+        log=context.log.info,
+    )
+    serve_analysts(context, workspace, heads, place)
+    name_champion(context, workspace, heads, place, outcome)
+    show_quality(workspace, heads, place.reports, outcome, lambda: plan_as_it_is(workspace, heads))
+    if order is not None:
+        order.outcome.add(outcome)
+    fail_on_problems(outcome, waiting=False)
 
 
 def launch_here(job: dg.JobDefinition, instance: dg.DagsterInstance, order: Order) -> None:

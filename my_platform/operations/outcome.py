@@ -43,7 +43,11 @@ class Heads(Protocol):
 
 @dataclass
 class Outcome:
-    """What a run did: partitions by asset, reasons by partition; ``stopped`` are fingerprints that failed."""
+    """What a run did: partitions by asset, reasons by partition; ``stopped`` are fingerprints that failed.
+
+    ``faults`` are those among them that storage or network failed, with their asset and partition: they may
+    pass when they are tried again.
+    """
 
     computed: dict[str, list[str]] = field(default_factory=dict)
     reused: dict[str, list[str]] = field(default_factory=dict)
@@ -52,13 +56,23 @@ class Outcome:
     waiting: dict[str, dict[str, str]] = field(default_factory=dict)
     interrupted: dict[str, dict[str, str]] = field(default_factory=dict)
     stopped: set[str] = field(default_factory=set)
+    faults: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def made_progress(self) -> bool:
         return any((self.computed, self.reused, self.withdrawn, self.failed, self.interrupted))
 
+    def open_again(self) -> None:
+        """Let what storage or network failed be tried again."""
+        for fingerprint, (asset, partition) in self.faults.items():
+            self.stopped.discard(fingerprint)
+            self.failed.get(asset, {}).pop(partition, None)
+        self.failed = {asset: reasons for asset, reasons in self.failed.items() if reasons}
+        self.faults.clear()
+
     def add(self, other: "Outcome") -> None:
         self.stopped |= other.stopped
+        self.faults |= other.faults
         for mine, theirs in (
             (self.computed, other.computed),
             (self.reused, other.reused),
@@ -75,6 +89,11 @@ class Outcome:
                 reasons.setdefault(asset, {}).update(found)
 
 
+def go_on() -> bool:
+    """Nobody asks a run to stop."""
+    return False
+
+
 @dataclass(frozen=True)
 class Request:
     """What a run is asked for.
@@ -86,6 +105,9 @@ class Request:
         awaited: the assets among them whose events other runs wait for, also for partitions that this run
             cannot compute: a backfill requests nothing behind a partition without an event.
         run_id: names the run in records.
+        stop: asked after each partition; where it says so, the run ends and leaves the rest for another one.
+        aside: that the values are for a candidate: checks, registry and reports tell of what is current, and
+            so are not told of them.
     """
 
     assets: frozenset[str]
@@ -93,3 +115,5 @@ class Request:
     insist: Mapping[str, Sequence[str]] = field(default_factory=dict)
     awaited: frozenset[str] = frozenset()
     run_id: str = ""
+    stop: Callable[[], bool] = go_on
+    aside: bool = False

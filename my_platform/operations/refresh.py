@@ -9,7 +9,8 @@ from typing import Any
 from my_platform.incremental.planner import Action, Entry, Node, State, plan_asset
 from my_platform.operations.check_results import follow, settle, to_settle
 from my_platform.operations.execution import Execution
-from my_platform.operations.outcome import Heads, Outcome, Request
+from my_platform.operations.faults import MOST_TRIES, wait_before, wait_s
+from my_platform.operations.outcome import Heads, Outcome, Request, go_on
 from my_platform.operations.platform import Workspace
 from my_platform.storage.lake import partition_key
 
@@ -112,27 +113,42 @@ def bring_up_to_date(
     run_id: str = "",
     on_partition: Callable[[str, str, str], None] | None = None,
     log: Callable[[str], None] = lambda _: None,
+    stop: Callable[[], bool] = go_on,
+    aside: bool = False,
 ) -> Outcome:
     """Compute what is owed, within a Dagster run: again and again until nothing is open.
 
-    One pass does all of it, unless an input moved meanwhile or a stored value turned out to be damaged.
+    One pass does all of it, unless an input moved meanwhile or a stored value turned out to be damaged. What
+    storage or network failed is tried again, a few times and later each time.
+
+    Args:
+        stop: asked after each partition; where it says so, the rest is left for another run.
+        aside: that the heads are a candidate's; see ``Request``.
     """
     outcome = Outcome()
     planned = Planned([], {})
+    tries = 1
     for _ in range(_MOST_ROUNDS):
         outcome.interrupted.clear()
         planned = look_ahead(workspace, heads, allowed)
         open_entries = _still_open(workspace, planned.entries, outcome)
-        if not open_entries:
+        if not open_entries or stop():
             break
         busy = frozenset(entry.asset for entry in planned.entries if entry.action in _DOING)
-        execution = Execution(
-            workspace, heads, Request(busy, allowed, run_id=run_id), on_partition=on_partition, log=log
-        )
-        done = execution.run()
+        request = Request(busy, allowed, run_id=run_id, stop=stop, aside=aside)
+        done = Execution(workspace, heads, request, on_partition=on_partition, log=log).run()
         outcome.add(done)
-        if not done.made_progress:
+        if outcome.faults and tries < MOST_TRIES and not stop():
+            tries += 1
+            log(
+                f"{len(outcome.faults)} partitions are tried again in {wait_s(tries):.1f} s: {_some_fault(outcome)}"
+            )
+            wait_before(tries, stop)
+            outcome.open_again()
+        elif not done.made_progress:
             break
+    if aside:
+        return outcome
     # Of what the run may not change, it must not tell what is no longer so either.
     follow(
         workspace,
@@ -217,6 +233,11 @@ def withdraw_gone(
                 if outcome is not None:
                     outcome.withdrawn.setdefault(entry.asset, []).append(partition)
     return planned
+
+
+def _some_fault(outcome: Outcome) -> str:
+    asset, partition = next(iter(outcome.faults.values()))
+    return outcome.failed[asset][partition]
 
 
 def _still_open(workspace: Workspace, entries: Collection[Entry], outcome: Outcome) -> list[Entry]:

@@ -1,7 +1,7 @@
 """The sensor that keeps a home up to date: it requests exactly the partitions that are stale now."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -13,11 +13,13 @@ from my_platform.errors import PlatformError
 from my_platform.incremental.declare import Grain
 from my_platform.incremental.planner import Action, Entry, window_keys
 from my_platform.operations.analysts import keep_current
+from my_platform.operations.backfill_job import COVERS_TAG, covered
 from my_platform.operations.check_results import to_settle
 from my_platform.operations.heads import DagsterHeads, asset_key, wrong_instance
 from my_platform.operations.jobs import JOB
 from my_platform.operations.orphans import end_orphans
 from my_platform.operations.platform import Project, Workspace
+from my_platform.operations.priorities import PRIORITY_TAG, SCORING_PRIORITY, priority_of
 from my_platform.operations.refresh import Planned, look_ahead, withdraw_gone
 from my_platform.storage.lake import partition_key
 
@@ -35,6 +37,8 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+# A run of this sensor that broke off is requested again by it: Dagster need not do so, too.
+_BY_SENSOR = {"my_platform/launched_by": SENSOR, "dagster/max_retries": "0"}
 _FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
@@ -107,7 +111,8 @@ def owed_sensor(
         free = [entry for entry in stale if not _covered(entry, project, spans)]
         free = _without_descendants(free, project, spans)
         requests = [
-            _request(context.instance, wave, jobs[wave.grain].name) for wave in waves_of(project, free)
+            _request(context.instance, wave, jobs[wave.grain].name, priority_of(project, wave.assets))
+            for wave in waves_of(project, free)
         ]
         if any(not _known(entry, project, calendar) for entry in free):
             digest = _digest({_named(entry, project): [entry.fingerprint] for entry in free})
@@ -221,11 +226,13 @@ def _under_way(
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
         one = run.tags.get(_PARTITION, "")
         span = (run.tags.get(_RANGE_START, one), run.tags.get(_RANGE_END, one))
-        names = {key.to_user_string() for key in run.asset_selection or ()} or {
+        names: Collection[str] = {key.to_user_string() for key in run.asset_selection or ()} or {
             asset.name for asset in project.assets.values() if asset.grain is of_job.get(run.job_name)
         }
         if run.job_name == JOB:
             names, span = set(project.assets), ("", _END_OF_TIME)
+        if COVERS_TAG in run.tags:
+            names, span = covered(run.tags[COVERS_TAG])
         for name in names:
             spans.setdefault(name, []).append(span)
     return spans
@@ -256,12 +263,12 @@ def _named(entry: Entry, project: Project) -> str:
     return f"{entry.asset} {partition_key(project.assets[entry.asset].grain, entry.key)}".strip()
 
 
-def _request(instance: dg.DagsterInstance, wave: Wave, job: str) -> dg.RunRequest | None:
+def _request(instance: dg.DagsterInstance, wave: Wave, job: str, priority: int) -> dg.RunRequest | None:
     """The run of a wave; None after it has failed as often as it may."""
     run_key = _next_attempt(instance, wave.digest)
     if run_key is None:
         return None
-    tags = {_WAVE_TAG: wave.digest, "my_platform/launched_by": SENSOR}
+    tags = {_WAVE_TAG: wave.digest, **_BY_SENSOR, PRIORITY_TAG: str(priority)}
     if wave.first != wave.last:
         tags |= {_RANGE_START: wave.first, _RANGE_END: wave.last}
     return dg.RunRequest(
@@ -279,7 +286,7 @@ def _refresh_request(instance: dg.DagsterInstance, digest: str) -> dg.RunRequest
     run_key = _next_attempt(instance, digest)
     if run_key is None:
         return None
-    tags = {_WAVE_TAG: digest, "my_platform/launched_by": SENSOR}
+    tags = {_WAVE_TAG: digest, **_BY_SENSOR, PRIORITY_TAG: str(SCORING_PRIORITY)}
     return dg.RunRequest(job_name=JOB, run_key=run_key, tags=tags)
 
 

@@ -13,6 +13,7 @@ import dagster as dg
 
 from my_platform.errors import PlatformError
 from my_platform.operations.analysts import keep_current
+from my_platform.operations.candidates import kept, switch
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.home import (
     open_heads,
@@ -30,8 +31,10 @@ from my_platform.operations.platform import Workspace, check_key
 from my_platform.operations.quality_report import Standing, standing
 from my_platform.operations.quarantine import Chosen, Word, bad_rows, decided, release, undo
 from my_platform.operations.refresh import Report, look_ahead, refresh
+from my_platform.operations.retention import Collected, collect
 from my_platform.operations.selection import allow
 from my_platform.settings import Settings
+from my_platform.storage.backfill_book import BackfillBook
 from my_platform.storage.lake import ABSENT, json_in
 
 
@@ -78,7 +81,9 @@ class Session:
             self.workspace,
             self.heads,
             lambda order: launch_here(job, self.instance, order),
-            allowed=allow(self._selected(select) if select else None, self.workspace.project, first, through),
+            allowed=allow(
+                self.selected(select, "--select ") if select else None, self.workspace.project, first, through
+            ),
             retry=retry,
             verify=verify,
             on_plan=on_plan,
@@ -86,6 +91,21 @@ class Session:
         )
         keep_current(self.workspace, self.heads, self.settings.analysts_database)
         return report
+
+    def switch(self, book: BackfillBook, name: str) -> Report:
+        """Make the values of a candidate current; see ``operations.candidates``."""
+        end_orphans(self.instance)
+        job = refresh_job(self.workspace, place_of(self.settings))
+        report = switch(
+            self.workspace, self.heads, book, name, lambda order: launch_here(job, self.instance, order)
+        )
+        keep_current(self.workspace, self.heads, self.settings.analysts_database)
+        return report
+
+    def collect(self, *, keep_days: int, dry_run: bool) -> Collected:
+        """Remove old values that no head, model, report or candidate refers to; see ``operations.retention``."""
+        book = BackfillBook(self.settings.backfills)
+        return collect(self.workspace, self.versions(), keep_days=keep_days, dry_run=dry_run, also=kept(book))
 
     def versions(self) -> dict[str, dict[str, str]]:
         """Data version by partition by asset, of what is current."""
@@ -160,8 +180,8 @@ class Session:
         """The decisions that people made about rows."""
         return decided(self.workspace, asset, partition)
 
-    def _selected(self, select: str) -> set[str]:
-        """The assets of a list of names, or of a selection in Dagster's words."""
+    def selected(self, select: str, option: str = "") -> set[str]:
+        """The assets of a list of names, or of a selection in Dagster's words; ``option`` is where it was given."""
         names = {name.strip() for name in select.split(",")}
         if names <= self.workspace.project.assets.keys():
             return names
@@ -176,9 +196,9 @@ class Session:
                 selection = dg.AssetSelection.from_string(select)
                 keys = selection.resolve(self.definitions.resolve_asset_graph())
         except Exception as error:
-            raise PlatformError(f"--select {select}: {str(error).splitlines()[0]} {known}") from error
+            raise PlatformError(f"{option}{select}: {str(error).splitlines()[0]} {known}") from error
         if not keys:
-            raise PlatformError(f"--select {select} selects no asset. {known}")
+            raise PlatformError(f"{option}{select} selects no asset. {known}")
         return {key.to_user_string() for key in keys}
 
 

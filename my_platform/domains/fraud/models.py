@@ -29,6 +29,9 @@ from my_platform.learning.leaks import (
 )
 from my_platform.storage.lake import file_in, files_table
 
+# One model at a time is fitted, as each takes all the threads that it is given.
+TRAINING_POOL = "training"
+
 
 def fraud_lightgbm(
     training_set: pl.LazyFrame,
@@ -181,6 +184,7 @@ def weekly_assets(
         parameters={"lightgbm": dict(lightgbm), "rounds": rounds, "seed": seed, "window_days": window_days},
         runtime={"threads": threads},
         group="models",
+        pool=TRAINING_POOL,
         kinds=("lightgbm", "mlflow"),
         columns=FILES,
         lineage={

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from my_platform.domains.fraud.evaluation import FILES, evaluation_asset
 from my_platform.domains.fraud.features import FEATURES
-from my_platform.domains.fraud.models import fitted_on, predictions_asset, rows_to_fit, scores_of_week
+from my_platform.domains.fraud.models import (
+    TRAINING_POOL,
+    fitted_on,
+    predictions_asset,
+    rows_to_fit,
+    scores_of_week,
+)
 from my_platform.incremental.declare import Asset, Grain, Produced, same, table
 from my_platform.learning.net_fitting import fit_tabm, predict_tabm
 from my_platform.storage.lake import files_table
@@ -99,7 +105,7 @@ def tabm_assets(
         reads={"training_set": same("training_set"), "replay": same("training_set_replay")},
         parameters={"recipe": dict(recipe), "window_days": window_days},
         runtime={"device": device, "devices": devices, "checkpoints": checkpoints},
-        pool=GPU_POOL if device == "cuda" else None,
+        pool=GPU_POOL if device == "cuda" else TRAINING_POOL,
         gpus=devices if device == "cuda" else 0,
         group="models",
         kinds=("torch", "mlflow"),

@@ -1,0 +1,411 @@
+"""Backfills: what is owed of some assets and days, piece by piece, so that it can be watched, ended and gone on with.
+
+What is done is decided anew before each piece, from what is stored and current: that a backfill was killed,
+that another one works on the same days, or that a day landed meanwhile needs no rule of its own.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+from my_platform.errors import PlatformError
+from my_platform.incremental.planner import Action, Entry, Node, waits_for
+from my_platform.operations.backfill_job import BACKFILL_TAG, COVERS_TAG, Piece, backfill_job, covers, launch
+from my_platform.operations.candidates import CANDIDATE_TAG, CandidateHeads
+from my_platform.operations.chunks import cut, in_turn, seconds_of
+from my_platform.operations.confirmation import Place as Partition
+from my_platform.operations.confirmation import confirm, there
+from my_platform.operations.heads import DagsterHeads
+from my_platform.operations.home import place_of
+from my_platform.operations.orphans import end_orphans
+from my_platform.operations.outcome import Heads, Outcome
+from my_platform.operations.platform import Workspace
+from my_platform.operations.refresh import Planned, bring_up_to_date, look_ahead, plan_as_it_is
+from my_platform.operations.selection import allow
+from my_platform.operations.session import Session
+from my_platform.operations.stopping import Stop
+from my_platform.storage.backfill_book import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    OPEN,
+    Backfill,
+    BackfillBook,
+    Ordered,
+)
+from my_platform.storage.lake import partition_key
+
+_KINDS = ("computed", "reused", "withdrawn", "confirmed", "differs", "failed")
+# Where nothing bounds the partitions that are computed again in one run.
+_MOST_CONFIRMED = 100
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told how a backfill goes.
+
+    Attributes:
+        on_plan: told before each piece how many partitions and seconds are left.
+        on_partition: told of each partition as it is done.
+    """
+
+    on_plan: Callable[[int, float], None] = lambda _partitions, _seconds: None
+    on_partition: Callable[[str, str, str], None] = lambda _asset, _partition, _kind: None
+
+
+@dataclass
+class Ended:
+    """How a backfill ended, with what its present call left undone."""
+
+    backfill: Backfill
+    failed: dict[str, dict[str, str]] = field(default_factory=dict)
+    differs: dict[str, dict[str, str]] = field(default_factory=dict)
+    waiting: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> list[str]:
+        """What somebody has to see to, in words."""
+        return [
+            reason
+            for found in (self.failed, self.differs)
+            for reasons in found.values()
+            for reason in reasons.values()
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape that the command line prints."""
+        return {
+            **status(self.backfill, running=False),
+            "failed": self.failed,
+            "differs": self.differs,
+            "waiting": self.waiting,
+        }
+
+
+def status(backfill: Backfill, *, running: bool) -> dict[str, Any]:
+    """A backfill in the shape that the command line prints. An open one that does not run was interrupted."""
+    ordered = backfill.ordered
+    state = "running" if running else "interrupted" if backfill.state == OPEN else backfill.state
+    return {
+        "id": backfill.id,
+        "state": state,
+        "assets": list(ordered.assets),
+        "from": ordered.first or None,
+        "through": ordered.through or None,
+        "force": ordered.force,
+        "as": ordered.candidate or None,
+        "at": datetime.fromtimestamp(backfill.at_s, UTC).isoformat(timespec="seconds"),
+        "planned": backfill.planned,
+        **{kind: backfill.counts.get(kind, 0) for kind in _KINDS if kind not in ("failed", "differs")},
+        "problems": backfill.counts.get("failed", 0) + backfill.counts.get("differs", 0),
+        "left": {"partitions": backfill.left, "seconds": round(backfill.left_s, 1)},
+        "runs": list(backfill.runs),
+        "seconds": round(backfill.seconds, 3),
+    }
+
+
+def estimate(session: Session, book: BackfillBook, ordered: Ordered) -> dict[str, Any]:
+    """What a backfill would do now: partitions by asset, seconds, pieces, and what waits; computes nothing."""
+    workspace = session.workspace
+    heads = _heads(session.heads, book, ordered)
+    allowed = _allowed(workspace, ordered)
+    planned = look_ahead(workspace, heads, allowed)
+    todo = in_turn(workspace.project, planned)
+    seconds = seconds_of(workspace)
+    pieces, left = [], todo
+    while left:
+        piece = cut(left, seconds, ordered.chunk)
+        pieces.append(len(piece))
+        left = left[len(piece) :]
+    by_asset: dict[str, dict[str, list[str]]] = {}
+    for entry in todo:
+        kinds = by_asset.setdefault(entry.asset, {})
+        kinds.setdefault(entry.action.value, []).append(_partition(workspace, entry))
+    unknown = sorted({entry.asset for entry in todo if seconds(entry) is None})
+    again = there(workspace, heads, _named(workspace, ordered)) if ordered.force else []
+    return {
+        "assets": by_asset,
+        "partitions": len(todo),
+        "seconds": round(sum(seconds(entry) or 0.0 for entry in todo), 1),
+        "never_computed": unknown,
+        "chunks": pieces,
+        "computed_again": len(again),
+        "waiting": _waiting(workspace, heads, planned, allowed),
+        "refused": _refused(workspace, planned),
+    }
+
+
+def cancel(book: BackfillBook, number: int) -> Backfill:
+    """Have a backfill end after the partition that is under way; one that does not run is cancelled at once."""
+    found = book.backfill(number)
+    if found.state in (DONE, FAILED):
+        raise PlatformError(
+            f"backfill {number} has ended ({found.state}); there is nothing of it left to cancel"
+        )
+    book.ask_cancel(number)
+    with book.running(number) as free:
+        if free:
+            book.end(number, CANCELLED, 0.0)
+    return book.backfill(number)
+
+
+def backfill(
+    session: Session, book: BackfillBook, what: Ordered | int, watch: Watch, *, chunk: int | None = None
+) -> Ended:
+    """Do what is owed of a backfill, until nothing is or somebody wants it to end.
+
+    Args:
+        what: an order, which goes on with a backfill for the same that did not come to its end; or a number.
+        chunk: the most partitions of a run, where that is another one than ordered.
+
+    Raises:
+        PlatformError: another process is at it, it is for assets that there are not, or a run broke off.
+    """
+    if isinstance(what, Ordered):
+        with book.taken_up(what) as number:
+            return _go_on(session, book, number, watch, chunk)
+    number = book.backfill(what).id
+    with book.running(number) as free:
+        if not free:
+            raise PlatformError(
+                f"backfill {number} runs in another process; `my-platform backfill --status {number}` tells how far it is"
+            )
+        return _go_on(session, book, number, watch, chunk)
+
+
+def _go_on(session: Session, book: BackfillBook, number: int, watch: Watch, chunk: int | None) -> Ended:
+    ordered = book.backfill(number).ordered
+    _check(session, ordered)
+    book.reopen(number)
+    if ordered.candidate:
+        book.open_candidate(ordered.candidate)
+    end_orphans(session.instance)
+    stop = Stop(lambda: book.is_cancelled(number))
+    work = _Work(session, book, number, ordered, chunk or ordered.chunk, watch, stop)
+    with stop.listening(), work.timed() as ended:
+        work.compute(ended)
+        if ordered.force:
+            work.confirm()
+    ended.failed |= book.done(number, "failed")
+    ended.differs = book.done(number, "differs")
+    ended.backfill = book.backfill(number)
+    return ended
+
+
+class _Work:
+    """A backfill that is under way."""
+
+    def __init__(
+        self,
+        session: Session,
+        book: BackfillBook,
+        number: int,
+        ordered: Ordered,
+        chunk: int | None,
+        watch: Watch,
+        stop: Stop,
+    ) -> None:
+        self.session = session
+        self.workspace = session.workspace
+        self.book = book
+        self.number = number
+        self.ordered = ordered
+        self.chunk = chunk
+        self.watch = watch
+        self.stop = stop
+        self.heads = _heads(session.heads, book, ordered)
+        self.job = backfill_job(session.workspace, place_of(session.settings))
+
+    @contextmanager
+    def timed(self) -> Iterator[Ended]:
+        """Write down how it ended; where it broke off it stays open."""
+        started = time.monotonic()
+        ended = Ended(self.book.backfill(self.number))
+        state = OPEN
+        try:
+            yield ended
+            bad = ended.failed or self.book.done(self.number, "failed", "differs")
+            state = CANCELLED if self.stop() else FAILED if bad else DONE
+        finally:
+            self.book.end(self.number, state, time.monotonic() - started)
+
+    def compute(self, ended: Ended) -> None:
+        """Compute what is owed, piece by piece; what could not be is not tried twice."""
+        allowed = _allowed(self.workspace, self.ordered)
+        seconds = seconds_of(self.workspace)
+        tried: set[tuple[str, int]] = set()
+        while True:
+            planned = look_ahead(self.workspace, self.heads, allowed)
+            whole = in_turn(self.workspace.project, planned)
+            todo = [entry for entry in whole if (entry.asset, entry.key) not in tried]
+            left_s = sum(seconds(entry) or 0.0 for entry in todo)
+            self.book.plan(self.number, len(todo), left_s)
+            if not todo or self.stop():
+                break
+            self.watch.on_plan(len(todo), left_s)
+            piece = cut(todo, seconds, self.chunk)
+            outcome = self._run(piece)
+            done = {
+                (asset, partition)
+                for kind in (outcome.computed, outcome.reused, outcome.withdrawn)
+                for asset, partitions in kind.items()
+                for partition in partitions
+            }
+            tried |= {
+                (entry.asset, entry.key)
+                for entry in piece
+                if (entry.asset, _partition(self.workspace, entry)) not in done and not self.stop()
+            }
+            seconds = seconds_of(self.workspace)
+        ended.waiting = _waiting(self.workspace, self.heads, planned, allowed)
+        ended.failed = _refused(self.workspace, planned)
+
+    def confirm(self) -> None:
+        """Compute again what was there before; what was found is written down, so that it is done once."""
+        done = self.book.done(self.number, "computed", "confirmed", "differs")
+        todo = [
+            (asset, partition)
+            for asset, partition in there(self.workspace, self.heads, _named(self.workspace, self.ordered))
+            if partition not in done.get(asset, {})
+        ]
+        most = self.chunk or _MOST_CONFIRMED
+        while todo and not self.stop():
+            self.watch.on_plan(len(todo), 0.0)
+            self._run_again(todo[:most])
+            todo = todo[most:]
+
+    def _run(self, entries: Sequence[Entry]) -> Outcome:
+        """A Dagster run that computes some entries."""
+        places = {(entry.asset, entry.key) for entry in entries}
+        found = Outcome()
+
+        def allowed(node: Node, key: int) -> bool:
+            return (node.name, key) in places
+
+        def do(heads: DagsterHeads, run_id: str, log: Callable[[str], None]) -> Outcome:
+            self.book.ran(self.number, run_id, len(entries))
+            outcome = bring_up_to_date(
+                self.workspace,
+                _heads(heads, self.book, self.ordered),
+                allowed,
+                run_id=run_id,
+                on_partition=self._note,
+                log=log,
+                stop=self.stop,
+                aside=bool(self.ordered.candidate),
+            )
+            found.add(outcome)
+            for asset, partitions in outcome.withdrawn.items():
+                for partition in partitions:
+                    self._note(asset, partition, "withdrawn")
+            for asset, reasons in outcome.failed.items():
+                for partition, reason in reasons.items():
+                    self.book.note(self.number, asset, partition, "failed", reason)
+            return outcome
+
+        launch(
+            self.job, self.session.instance, Piece(do, not self.ordered.candidate, self._tags(entries)), found
+        )
+        return found
+
+    def _run_again(self, places: Sequence[Partition]) -> None:
+        """A Dagster run that computes stored values again."""
+        found = Outcome()
+
+        def do(heads: DagsterHeads, run_id: str, _log: Callable[[str], None]) -> Outcome:
+            self.book.ran(self.number, run_id, len(places))
+            for each in confirm(self.workspace, _heads(heads, self.book, self.ordered), places, self.stop):
+                about = {
+                    "confirmed": not each.problem,
+                    "fingerprint": each.fingerprint,
+                    "data_version": each.stored,
+                    "computed_again": each.found,
+                    **({"problem": each.problem} if each.problem else {}),
+                }
+                heads.observe(each.asset, each.partition, about, self._tags())
+                kind = "differs" if each.problem else "confirmed"
+                self._note(each.asset, each.partition, kind, each.problem)
+                if each.problem:
+                    found.failed.setdefault(each.asset, {})[each.partition] = each.problem
+            return found
+
+        launch(self.job, self.session.instance, Piece(do, False, self._tags()), found)
+
+    def _note(self, asset: str, partition: str, kind: str, note: str = "") -> None:
+        self.book.note(self.number, asset, partition, kind, note)
+        self.watch.on_partition(asset, partition, kind)
+
+    def _tags(self, entries: Sequence[Entry] = ()) -> dict[str, str]:
+        tags = {BACKFILL_TAG: str(self.number)}
+        if self.ordered.candidate:
+            return tags | {CANDIDATE_TAG: self.ordered.candidate}
+        if entries:
+            keys = [_partition(self.workspace, entry) for entry in entries]
+            tags[COVERS_TAG] = covers(list({entry.asset for entry in entries}), min(keys), max(keys))
+        return tags
+
+
+def _check(session: Session, ordered: Ordered) -> None:
+    unknown = sorted(set(ordered.assets) - session.workspace.project.assets.keys())
+    if unknown:
+        raise PlatformError(
+            f"{', '.join(unknown)} is no asset of this checkout; there are "
+            f"{', '.join(sorted(session.workspace.project.assets))}"
+        )
+
+
+def _heads(current: DagsterHeads, book: BackfillBook, ordered: Ordered) -> Heads:
+    return CandidateHeads(current, book, ordered.candidate) if ordered.candidate else current
+
+
+def _allowed(workspace: Workspace, ordered: Ordered) -> Callable[[Node, int], bool]:
+    """A test for the partitions that a backfill is about."""
+    first = date.fromisoformat(ordered.first) if ordered.first else None
+    through = date.fromisoformat(ordered.through) if ordered.through else None
+    found = allow(set(ordered.assets), workspace.project, first, through)
+    assert found is not None
+    return found
+
+
+def _named(workspace: Workspace, ordered: Ordered) -> Callable[[str, int], bool]:
+    allowed, nodes = _allowed(workspace, ordered), workspace.project.nodes
+    return lambda asset, key: allowed(nodes[asset], key)
+
+
+def _partition(workspace: Workspace, entry: Entry) -> str:
+    return partition_key(workspace.project.assets[entry.asset].grain, entry.key)
+
+
+def _waiting(
+    workspace: Workspace, heads: Heads, planned: Planned, allowed: Callable[[Node, int], bool]
+) -> dict[str, dict[str, str]]:
+    """What waits for files, and what cannot be computed because assets that were not selected are owed."""
+    nodes = workspace.project.nodes
+    found: dict[str, dict[str, str]] = {}
+    for entry in planned.entries:
+        if entry.action is Action.WAITING:
+            reason = waits_for(nodes[entry.asset], entry.key, planned.states)
+            found.setdefault(entry.asset, {})[_partition(workspace, entry)] = reason
+    known = {(entry.asset, entry.key) for entry in planned.entries}
+    for entry in plan_as_it_is(workspace, heads).entries:
+        if (
+            entry.action in (Action.COMPUTE, Action.LATER)
+            and allowed(nodes[entry.asset], entry.key)
+            and (entry.asset, entry.key) not in known
+            and planned.states[entry.asset].get(entry.key) is None
+        ):
+            found.setdefault(entry.asset, {})[_partition(workspace, entry)] = (
+                f"reads what is owed itself and was not selected; select +{entry.asset} to have that done before"
+            )
+    return found
+
+
+def _refused(workspace: Workspace, planned: Planned) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for entry in planned.entries:
+        if entry.action is Action.REFUSED:
+            found.setdefault(entry.asset, {})[_partition(workspace, entry)] = entry.reason
+    return found
