@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from my_platform.commands.alerts import alerts
 from my_platform.commands.backfill import add_backfill_commands
 from my_platform.commands.bulk import add_bulk_commands
 from my_platform.commands.console import Json, complain, print_json, progress, settings_of_call, show_table
@@ -285,6 +286,7 @@ def demo(
 
 add_model_commands(app)
 add_bulk_commands(app)
+app.command()(alerts)
 app.command()(threshold)
 app.command()(tune)
 app.command()(serve)

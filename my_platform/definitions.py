@@ -5,6 +5,8 @@ from dataclasses import replace
 import dagster as dg
 
 from my_platform.incremental.declare import Grain
+from my_platform.operations.alerts.home import tell_alerts
+from my_platform.operations.alerts.sensor import alert_sensor
 from my_platform.operations.assets import build_assets
 from my_platform.operations.home import (
     data_span,
@@ -57,9 +59,16 @@ def build_definitions(
         dagster_home=place.dagster_home,
         interval_s=settings.land_log_interval_s,
     )
+    # Sensors may tick at the same moment: each looks at landing for itself.
+    watched = replace(workspace)
+    alerts = alert_sensor(
+        lambda instance: tell_alerts(settings, watched, open_heads(settings, watched, instance)),
+        dagster_home=place.dagster_home,
+        interval_s=settings.alert_interval_s,
+    )
     return dg.Definitions(
         assets=assets,
-        sensors=[owed, sensor] if landed else [owed],
+        sensors=[owed, alerts, sensor] if landed else [owed, alerts],
         jobs=[refresh, *jobs.values()],
         executor=dg.in_process_executor,
     )

@@ -89,6 +89,43 @@ class Settings(BaseSettings):
         description="seconds between two landings of the prediction log's finished days by the Dagster daemon",
     )
     port: int = Field(default=3000, ge=1, le=65535, description="TCP port of `my-platform ui` on loopback")
+    ui_url: str | None = Field(
+        default=None, description="where people reach the UI, for links in alerts; default: loopback"
+    )
+    alert_mail_to: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="mail addresses, separated by commas, that are sent alerts"
+    )
+    alert_mail_from: str | None = Field(
+        default=None, description="the sender of such a mail; default: its own address"
+    )
+    alert_smtp_host: str | None = Field(default=None, description="the server that sends mail")
+    alert_smtp_port: int = Field(default=587, ge=1, le=65535, description="its TCP port")
+    alert_smtp_tls: Literal["off", "starttls", "tls"] = Field(
+        default="starttls", description="how the connection to it is kept from others"
+    )
+    alert_smtp_user: str = Field(default="", description="who to log in there as; default: nobody")
+    alert_smtp_password: SecretStr | None = Field(default=None, description="the password of that user")
+    alert_webhook_url: SecretStr | None = Field(
+        default=None, description="http(s)://… that alerts are sent to as JSON by POST"
+    )
+    alert_timeout_s: float = Field(
+        default=5, gt=0, le=60, description="seconds within which a server that takes alerts has to answer"
+    )
+    alert_least: Literal["info", "warning", "error"] = Field(
+        default="info", description="the least severe alert that is sent; the log has all"
+    )
+    alert_repeat_h: float = Field(
+        default=24,
+        ge=0,
+        le=8_760,
+        description="hours after which an alert that lasts is sent again; 0: never",
+    )
+    alert_interval_s: int = Field(
+        default=60, ge=1, le=86_400, description="seconds between two looks for alerts by the Dagster daemon"
+    )
+    budget_cpu_s: float | None = Field(
+        default=None, gt=0, description="processor seconds of a UTC day beyond which an alert is sent"
+    )
     serve_host: str = Field(
         default="127.0.0.1",
         description="address that `my-platform serve` listens at; another than loopback needs tokens",
@@ -131,7 +168,14 @@ class Settings(BaseSettings):
             raise ValueError("expected a folder or s3://bucket/prefix")
         return url
 
-    @field_validator("domains", mode="before")
+    @field_validator("ui_url", "alert_webhook_url", mode="before")
+    @classmethod
+    def _http(cls, url: Any) -> Any:
+        if isinstance(url, str) and not url.startswith(("http://", "https://")):
+            raise ValueError("expected http://… or https://…")
+        return url
+
+    @field_validator("domains", "alert_mail_to", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return (
@@ -183,6 +227,10 @@ class Settings(BaseSettings):
     @property
     def registry(self) -> Path:
         return self.home / "registry"
+
+    @property
+    def alerts(self) -> Path:
+        return self.home / "alerts"
 
     @property
     def reports(self) -> Path:

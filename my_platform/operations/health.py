@@ -82,14 +82,14 @@ def health_of(models: Models, champion: Served, service: Path | None) -> Health:
     try:
         bundle = read_bundle(models.registry.bundles, champion.bundle)
     except DamagedBundle as error:
-        return Health(unreadable=[str(error)], service=_service(service, champion))
+        return Health(unreadable=[str(error)], service=in_service(service, champion))
     if contender is None or models.weekly.recipe(champion.model) != champion.recipe:
         # What its asset makes now comes of other code, and tells nothing of it.
-        return Health(service=_service(service, champion))
+        return Health(service=in_service(service, champion))
     try:
-        return _of_tests(models, contender, champion, bundle, _service(service, champion))
+        return _of_tests(models, contender, champion, bundle, in_service(service, champion))
     except DamagedObject as error:
-        return Health(unreadable=[str(error)], service=_service(service, champion))
+        return Health(unreadable=[str(error)], service=in_service(service, champion))
 
 
 def _of_tests(
@@ -184,7 +184,7 @@ def _said(looked: Looked) -> str:
     return f"{named} breaches its limits: {'; '.join(looked.breached)}. {done}"
 
 
-def _service(path: Path | None, champion: Served) -> InService | None:
+def in_service(path: Path | None, champion: Served) -> InService | None:
     """What a service says, if it serves this champion."""
     if path is None:
         return None

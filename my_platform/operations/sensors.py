@@ -29,7 +29,7 @@ _PARTITION = "dagster/partition"
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
 _END_OF_TIME = "9999-12-31"
-_WAVE_TAG = "my_platform/wave"
+WAVE_TAG = "my_platform/wave"
 _UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -268,7 +268,7 @@ def _request(instance: dg.DagsterInstance, wave: Wave, job: str, priority: int) 
     run_key = _next_attempt(instance, wave.digest)
     if run_key is None:
         return None
-    tags = {_WAVE_TAG: wave.digest, **_BY_SENSOR, PRIORITY_TAG: str(priority)}
+    tags = {WAVE_TAG: wave.digest, **_BY_SENSOR, PRIORITY_TAG: str(priority)}
     if wave.first != wave.last:
         tags |= {_RANGE_START: wave.first, _RANGE_END: wave.last}
     return dg.RunRequest(
@@ -286,12 +286,12 @@ def _refresh_request(instance: dg.DagsterInstance, digest: str) -> dg.RunRequest
     run_key = _next_attempt(instance, digest)
     if run_key is None:
         return None
-    tags = {_WAVE_TAG: digest, **_BY_SENSOR, PRIORITY_TAG: str(SCORING_PRIORITY)}
+    tags = {WAVE_TAG: digest, **_BY_SENSOR, PRIORITY_TAG: str(SCORING_PRIORITY)}
     return dg.RunRequest(job_name=JOB, run_key=run_key, tags=tags)
 
 
 def _next_attempt(instance: dg.DagsterInstance, digest: str) -> str | None:
     """A key that no run had; None where the last runs for the same have failed as often as they may."""
-    runs = instance.get_runs(dg.RunsFilter(tags={_WAVE_TAG: digest}))
+    runs = instance.get_runs(dg.RunsFilter(tags={WAVE_TAG: digest}))
     failed = list(takewhile(lambda run: run.status in _FAILED, runs))
     return f"{digest}:{len(runs)}" if len(failed) < MOST_ATTEMPTS else None

@@ -174,6 +174,14 @@ class TraceIndex:
             for row in connection.execute("select * from costs order by at_s, asset, partition"):
                 yield Cost(*row)
 
+    def cpu_s_between(self, first_s: float, end_s: float) -> float:
+        """Processor seconds that were spent from one time to before another, in seconds since 1970."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "select sum(cpu_s) from costs where at_s >= ? and at_s < ?", (first_s, end_s)
+            ).fetchone()
+            return float(row[0] or 0.0)
+
     def traces(self, assets: Sequence[str]) -> Iterator[Trace]:
         with self._connection() as connection:
             for asset in assets:
