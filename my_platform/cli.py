@@ -17,6 +17,7 @@ from my_platform.commands.backfill import add_backfill_commands
 from my_platform.commands.bulk import add_bulk_commands
 from my_platform.commands.console import Json, complain, print_json, progress, settings_of_call, show_table
 from my_platform.commands.forecast import add_forecast_commands
+from my_platform.commands.metrics import metrics
 from my_platform.commands.model import add_model_commands
 from my_platform.commands.quality import add_quality_commands
 from my_platform.commands.serving import serve
@@ -287,6 +288,7 @@ def demo(
 add_model_commands(app)
 add_bulk_commands(app)
 app.command()(alerts)
+app.command()(metrics)
 app.command()(threshold)
 app.command()(tune)
 app.command()(serve)

@@ -23,14 +23,17 @@ TOLD = {
 }
 
 
-def dashboard() -> dict[str, Any]:
-    found = json.loads((FOLDER / "dashboard.json").read_text())
+DASHBOARDS = ("dashboard.json", "platform-dashboard.json")
+
+
+def dashboard(name: str) -> dict[str, Any]:
+    found = json.loads((FOLDER / name).read_text())
     assert isinstance(found, dict)
     return found
 
 
-def questions() -> list[str]:
-    return [target["expr"] for panel in dashboard()["panels"] for target in panel["targets"]]
+def questions(name: str) -> list[str]:
+    return [target["expr"] for panel in dashboard(name)["panels"] for target in panel["targets"]]
 
 
 def asked(text: str) -> set[str]:
@@ -47,12 +50,13 @@ def promtool(*words: str, folder: Path = FOLDER) -> str:
 
 
 def test_dashboard_and_alerts_ask_for_metrics_that_the_service_tells() -> None:
-    assert asked(" ".join(questions())) <= TOLD
+    assert asked(" ".join(questions("dashboard.json"))) <= TOLD
     assert asked((FOLDER / "alerts.yml").read_text()) <= TOLD
 
 
-def test_panels_have_their_own_numbers_and_places() -> None:
-    panels = dashboard()["panels"]
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_panels_have_their_own_numbers_and_places(name: str) -> None:
+    panels = dashboard(name)["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     cells = [
         (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
@@ -70,6 +74,8 @@ def test_panels_have_their_own_numbers_and_places() -> None:
         ("check", "rules", "alerts.yml"),
         ("check", "config", "prometheus.yml"),
         ("test", "rules", "alerts.test.yml"),
+        ("check", "rules", "platform-alerts.yml"),
+        ("test", "rules", "platform-alerts.test.yml"),
     ],
     ids=" ".join,
 )
@@ -78,10 +84,11 @@ def test_prometheus_takes_the_rules(words: tuple[str, ...]) -> None:
     assert "WARNING" not in said.upper()
 
 
-def test_prometheus_understands_each_question_of_the_dashboard(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_prometheus_understands_each_question_of_a_dashboard(tmp_path: Path, name: str) -> None:
     rules = [
         {"record": f"q:{number}", "expr": question.replace("$__rate_interval", "5m").replace("$job", ".*")}
-        for number, question in enumerate(questions())
+        for number, question in enumerate(questions(name))
     ]
     (tmp_path / "questions.yml").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
     promtool("check", "rules", "questions.yml", folder=tmp_path)

@@ -352,12 +352,15 @@ class AssetRun:
             return
         self.lake.index.add([value.trace for value in self.pending if value.created], self.costs)
         self.costs.clear()
+        reused = sum(not value.created for value in self.pending)
         with self.execution.heads.commit_section():
             now = self.inputs.now(self.execution.heads)
             for value in self.pending:
                 self._make_current(value, now)
             self._tell_checks()
         self.pending.clear()
+        if reused:
+            self.lake.index.add_reused(self.node.name, reused)
 
     def _make_current(self, value: _Value, now: Mapping[str, Mapping[str, str]]) -> None:
         entry, trace, created = value.entry, value.trace, value.created

@@ -37,6 +37,9 @@ create table if not exists costs (
     gpu_s real not null default 0,
     primary key (asset, partition, fingerprint, run_id)
 ) without rowid;
+create table if not exists reused (
+    asset text primary key, partitions integer not null
+) without rowid;
 create table if not exists about (lake text not null);
 create table if not exists landed (
     path text primary key, size integer not null, mtime_ns integer not null, inode integer not null,
@@ -82,6 +85,18 @@ class Cost:
     read_bytes: int
     written_bytes: int
     gpu_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the computations of an asset cost together, as ``Cost`` counts it."""
+
+    partitions: int = 0
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    gpu_s: float = 0.0
+    read_bytes: int = 0
+    written_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -173,6 +188,33 @@ class TraceIndex:
         with self._connection() as connection:
             for row in connection.execute("select * from costs order by at_s, asset, partition"):
                 yield Cost(*row)
+
+    def add_reused(self, asset: str, partitions: int) -> None:
+        """Count partitions of an asset that got a stored value back instead of being computed."""
+        with self._connection() as connection:
+            connection.execute(
+                "insert into reused values (?, ?) on conflict do update set partitions = partitions + ?",
+                (asset, partitions, partitions),
+            )
+
+    def reused(self) -> dict[str, int]:
+        """Partitions that were ever reused, by asset."""
+        with self._connection() as connection:
+            return dict(connection.execute("select asset, partitions from reused").fetchall())
+
+    def spent(self) -> dict[str, Totals]:
+        """What was ever spent, by asset."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "select asset, count(*), sum(cpu_s), sum(wall_s), sum(gpu_s), sum(read_bytes), sum(written_bytes) "
+                "from costs group by asset"
+            )
+            return {row[0]: Totals(*row[1:]) for row in rows}
+
+    def stored_bytes(self) -> dict[str, int]:
+        """Bytes of all stored values, current or not, by asset."""
+        with self._connection() as connection:
+            return dict(connection.execute("select asset, sum(bytes) from traces group by asset").fetchall())
 
     def cpu_s_between(self, first_s: float, end_s: float) -> float:
         """Processor seconds that were spent from one time to before another, in seconds since 1970."""
