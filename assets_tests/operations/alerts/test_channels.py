@@ -25,6 +25,7 @@ from my_platform.operations.alerts.said import Notice
 from my_platform.operations.alerts.telling import Teller
 from my_platform.settings import Settings, load_settings
 
+NOTHING = Known()
 REFUSAL = Refusal("raw/orders", "2026-01-08", "no column CENTS")
 ALERT = Alert(
     "k", "refused", "error", "raw/orders is refused", "my-platform plan", "raw/orders", "2026-01-08"
@@ -61,10 +62,17 @@ class Scene:
     def __init__(self, given: Settings) -> None:
         self.given, self.now_s, self.pauses = given, 1_000_000.0, 0
 
-    def tell(self, known: Known = Known(), *, passed_s: float = 60, at_once: bool = False) -> Any:  # noqa: B008
+    def tell(
+        self, known: Known | PlatformError = NOTHING, *, passed_s: float = 60, at_once: bool = False
+    ) -> Any:
+        def look(_cursors: object, _now_s: float) -> Seen:
+            if isinstance(known, PlatformError):
+                raise known
+            return Seen(known, {})
+
         self.now_s += passed_s
         teller = Teller(self.given.alerts, channels_of(self.given), repeat_s=0, pause=self.pause)
-        return teller.tell(lambda _cursors, _now_s: Seen(known, {}), self.now_s, at_once=at_once)
+        return teller.tell(look, self.now_s, at_once=at_once)
 
     def pause(self, _s: float) -> None:
         self.pauses += 1
@@ -181,6 +189,20 @@ def test_a_mail_goes_over_an_encrypted_connection_with_a_login(
         assert scene.tell(Known([REFUSAL]), at_once=True).failed == {}
         assert (len(smtp.mails), len(smtp.logins)) == (1, 1)
         assert smtp.encrypted >= 1
+
+
+def test_that_nothing_can_be_seen_is_told_and_ends_nothing_that_was_seen(tmp_path: Path) -> None:
+    scene = Scene(settings(tmp_path))
+    scene.tell(Known([REFUSAL]))
+    for _ in range(2):
+        scene.tell(PlatformError("the index cannot be read"))
+    scene.tell(Known([REFUSAL]))
+    assert [(line["what"], line["key"]) for line in scene.log()] == [
+        ("began", "refused raw/orders 2026-01-08"),
+        ("began", "look"),
+        ("ended", "look"),
+    ]
+    assert "the index cannot be read" in scene.log()[1]["said"]
 
 
 def test_a_notice_that_stands_in_the_log_is_not_written_again(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ BACK = Line("2026-01-16T00:00:00+00:00", "ada", "rollback", "fraud", "it is slow
 ALL = Known(
     refused=[REFUSAL],
     failed_checks=[DRIFT, ROWS],
+    unusable={"orders/..": "orders/.. is no name of a file"},
     missing={"raw/orders": ["2026-01-09"]},
     ailing=[Ailing("fraud", "model@2026-01-14", ["p99 of a request is 80.0 ms, limit 50 ms"])],
     spent={"2026-01-15": 7_300.0, "2026-01-14": 10.0},
@@ -37,6 +38,7 @@ def test_each_kind_has_its_severity_and_its_next_step() -> None:
     found = [*conditions(ALL), *moments(ALL)]
     assert [(a.kind, a.severity, a.command) for a in found] == [
         ("refused", "error", "my-platform why raw/orders 2026-01-08"),
+        ("unreadable", "error", "my-platform refresh"),
         ("drift", "warning", "my-platform checks validated/orders 2026-01-08"),
         ("check", "error", "my-platform checks validated/orders 2026-01-08"),
         ("freshness", "error", "my-platform plan"),
@@ -47,7 +49,7 @@ def test_each_kind_has_its_severity_and_its_next_step() -> None:
         ("promotion", "info", "my-platform promotions"),
         ("rollback", "warning", "my-platform models"),
     ]
-    assert "7,300 processor seconds were spent on 2026-01-15, and 7,200 a day are allowed" in found[5].said
+    assert "7,300 processor seconds were spent on 2026-01-15, and 7,200 a day are allowed" in found[6].said
     assert found[-1].said.startswith("model@2026-01-07 is champion of fraud again, model@2026-01-14 no more")
 
 

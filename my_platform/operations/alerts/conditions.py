@@ -14,6 +14,7 @@ Severity = Literal["info", "warning", "error"]
 Kind = Literal[
     "run_failed",
     "refused",
+    "unreadable",
     "check",
     "drift",
     "freshness",
@@ -100,6 +101,7 @@ class Known:
     """What the platform knows.
 
     Attributes:
+        unusable: by path in landing, why a file or a folder cannot be taken at all.
         missing: by raw table, the days that are due and have not landed.
         spent: processor seconds by UTC day, of the days that have a budget.
         budget_cpu_s: processor seconds that a day may cost; None for any.
@@ -108,6 +110,7 @@ class Known:
     """
 
     refused: Sequence[Refusal] = ()
+    unusable: Mapping[str, str] = field(default_factory=dict)
     failed_checks: Sequence[FailedCheck] = ()
     missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ailing: Sequence[Ailing] = ()
@@ -122,6 +125,7 @@ def conditions(known: Known) -> list[Alert]:
     """What holds now; one alert a key."""
     found = [
         *_refused(known),
+        *_unusable(known),
         *map(_check, known.failed_checks),
         *_missing(known),
         *map(_ailing, known.ailing),
@@ -141,6 +145,17 @@ def moments(known: Known) -> list[Alert]:
         *map(_promotion, known.promotions),
     ]
     return list({alert.key: alert for alert in found}.values())
+
+
+def cannot_look(reason: str) -> Alert:
+    """That nobody can tell how the platform does."""
+    said = f"the platform cannot be looked at, and what happens in it is not told. {reason}"
+    return Alert("look", "unreadable", "error", said, "my-platform plan")
+
+
+def _unusable(known: Known) -> Iterator[Alert]:
+    for path, reason in known.unusable.items():
+        yield Alert(f"unusable {path}", "unreadable", "error", reason, "my-platform refresh")
 
 
 def _refused(known: Known) -> Iterator[Alert]:

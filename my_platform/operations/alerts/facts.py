@@ -68,6 +68,9 @@ def look(
     ailing, of_health = _health(settings, models, cursors.get("health", {}))
     known = Known(
         refused=list(_refusals(workspace, planned)),
+        unusable={
+            path: reason for seen in workspace.landed.values() for path, reason in seen.unusable.items()
+        },
         failed_checks=failing,
         missing=missing(workspace, now_s),
         ailing=ailing,

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from my_platform.errors import PlatformError
 from my_platform.operations.alerts.channels import Channel, NotDelivered
-from my_platform.operations.alerts.conditions import Alert, conditions, moments
+from my_platform.operations.alerts.conditions import Alert, cannot_look, conditions, moments
 from my_platform.operations.alerts.facts import Seen
 from my_platform.operations.alerts.said import (
     Notice,
@@ -106,16 +107,24 @@ class Teller:
 
     def _looked(self, before: State | None, look: Look, now_s: float) -> tuple[State, list[Notice]]:
         state = before or State()
-        seen = look(state.cursors, now_s)
+        cursors = state.cursors
+        try:
+            seen = look(cursors, now_s)
+        except PlatformError as error:
+            # What was seen last is taken to last until it can be seen that it does not.
+            lasting = [*(each.alert for each in state.open.values()), cannot_look(str(error))]
+            happened = []
+        else:
+            lasting, happened, cursors = conditions(seen.known), moments(seen.known), seen.cursors
         state, notices = say(
             state,
-            conditions(seen.known),
-            moments(seen.known),
+            lasting,
+            happened,
             now_s,
             repeat_s=self._repeat_s,
             receivers={channel.name: channel.least for channel in self._channels},
         )
-        return replace(state, cursors=seen.cursors), notices
+        return replace(state, cursors=cursors), notices
 
     def _send(self, channel: Channel, notices: Sequence[Notice]) -> None:
         for left in reversed(range(_TRIES)):
