@@ -9,11 +9,12 @@ from typing import Any
 
 import dagster as dg
 
-from my_platform.errors import PlatformError
+from my_platform.errors import DamagedBundle, PlatformError
 from my_platform.incremental.checks import Check
 from my_platform.incremental.declare import Asset, Grain, day_key, ordinal
 from my_platform.incremental.planner import Action
 from my_platform.learning.budgets import Measured, WithFeatures, over_budget
+from my_platform.learning.bundle import read_bundle
 from my_platform.learning.health import Health, breaches
 from my_platform.learning.ledger import Line, Served
 from my_platform.operations.alerts.conditions import Ailing, FailedCheck, FailedRun, Known, Refusal
@@ -238,13 +239,23 @@ def _health(
         rests_on = [champion.bundle, [models.weekly.current(asset) for asset in contender.assets]]
         digest = hashlib.sha256(json.dumps(rests_on, sort_keys=True, default=dict).encode()).hexdigest()[:32]
         before = cursor.get(use, {})
-        said = before["said"] if before.get("of") == digest else _of_data(models, champion)
-        kept[use] = {"of": digest, "said": said}
+        said = _unreadable(models, champion)
+        if not said:
+            said = before["said"] if before.get("of") == digest else _of_data(models, champion)
+            kept[use] = {"of": digest, "said": said}
         service = Health(service=in_service(settings.service_health, champion))
         ailing = [*said, *breaches(service, contender.policy.limits)]
         if ailing:
             found.append(Ailing(use, f"{champion.model}@{champion.week}", ailing))
     return found, kept
+
+
+def _unreadable(models: Models, champion: Served) -> list[str]:
+    try:
+        read_bundle(models.registry.bundles, champion.bundle)
+    except DamagedBundle as error:
+        return [str(error)]
+    return []
 
 
 def _of_data(models: Models, champion: Served) -> list[str]:
