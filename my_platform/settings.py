@@ -175,6 +175,13 @@ class Settings(BaseSettings):
             raise ValueError("expected http://… or https://…")
         return url
 
+    @field_validator("alert_mail_to", mode="after")
+    @classmethod
+    def _addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        if any("@" not in address or any(c.isspace() for c in address) for address in addresses):
+            raise ValueError("expected mail addresses with commas between them")
+        return addresses
+
     @field_validator("domains", "alert_mail_to", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:

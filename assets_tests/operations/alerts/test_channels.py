@@ -224,6 +224,24 @@ def test_mail_without_a_server_is_refused_at_start_up(tmp_path: Path) -> None:
         channels_of(settings(tmp_path, alert_mail_to=("ada@example.org",)))
 
 
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "alerts").write_text("")
+    with pytest.raises(PlatformError, match=r"alerts cannot be used: .*right to write"):
+        Scene(settings(tmp_path)).tell()
+
+
+def test_what_is_no_text_does_not_keep_the_rest_from_being_sent(tmp_path: Path, smtp: SmtpReceiver) -> None:
+    hostile = Refusal("raw/orders", "2026-01-08", "a\udcff\x00.csv has no day")
+    assert Scene(settings(tmp_path, smtp)).tell(Known([hostile])).failed == {}
+    assert "a\\udcff" in smtp.mails[0].get_content()
+
+
+@pytest.mark.parametrize("address", ["ada", "ada@example.org\nBcc: eve@example.org", "a b@c.d"])
+def test_a_mail_address_that_is_none_is_refused_by_name(address: str) -> None:
+    with pytest.raises(PlatformError, match=r"MY_PLATFORM_ALERT_MAIL_TO.*expected mail addresses"):
+        load_settings(alert_mail_to=address)
+
+
 @pytest.mark.parametrize("name", ["ui_url", "alert_webhook_url"])
 def test_an_address_that_is_none_is_refused_by_name(name: str) -> None:
     with pytest.raises(PlatformError, match=f"MY_PLATFORM_{name.upper()}.*expected http"):

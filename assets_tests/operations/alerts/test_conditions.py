@@ -53,6 +53,13 @@ def test_each_kind_has_its_severity_and_its_next_step() -> None:
     assert found[-1].said.startswith("model@2026-01-07 is champion of fraud again, model@2026-01-14 no more")
 
 
+def test_a_check_that_no_command_lists_leads_to_what_its_partition_was_made_of() -> None:
+    failed = FailedCheck("training_set", "2026-01-14", "leaks", "error", "", listed=False)
+    assert [alert.command for alert in conditions(Known(failed_checks=[failed]))] == [
+        "my-platform why training_set 2026-01-14"
+    ]
+
+
 def test_nothing_known_is_nothing_to_say() -> None:
     assert conditions(Known()) == moments(Known()) == []
 

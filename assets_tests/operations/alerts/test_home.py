@@ -129,6 +129,19 @@ def test_a_run_that_broke_off_is_told_with_its_reason_and_its_attempts_are_one_a
     assert new(web) == []
 
 
+def test_a_run_whose_process_is_gone_is_told(home: Path, web: WebReceiver) -> None:
+    with watched_shop.opened_shop(home) as shop:
+        instance = shop.session.instance
+        run = instance.create_run_for_job(
+            shop.session.definitions.resolve_job_def("refresh"), status=dg.DagsterRunStatus.STARTED
+        )
+        instance.report_run_failed(run, "the process of this run is gone")
+    tick(home, web)
+    (alert,) = web.alerts
+    assert "a run of refresh failed. the process of this run is gone" in alert["said"]
+    web.bodies.clear()
+
+
 def failed_run(shop: Shop) -> None:
     @dg.op
     def work() -> None:

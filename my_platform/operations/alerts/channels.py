@@ -93,8 +93,8 @@ class Mailbox:
         return f"mail {self.address}"
 
     def send(self, notices: Sequence[Notice]) -> None:
-        message = mail(notices, self.sender, self.address, self.ui_url)
         try:
+            message = mail(notices, self.sender, self.address, self.ui_url)
             context = ssl.create_default_context()
             with (
                 smtplib.SMTP_SSL(self.host, self.port, timeout=self.timeout_s, context=context)
@@ -106,7 +106,7 @@ class Mailbox:
                 if self.user:
                     server.login(self.user, self.password)
                 server.send_message(message)
-        except (smtplib.SMTPException, OSError) as error:
+        except (smtplib.SMTPException, OSError, ValueError) as error:
             raise NotDelivered(f"{self.host}:{self.port}: {error or type(error).__name__}") from error
 
 
@@ -217,7 +217,9 @@ def mail(notices: Sequence[Notice], sender: str, address: str, ui_url: str) -> E
 
 def title(notice: Notice) -> str:
     """A notice in a line."""
-    return f"{_WORDS[notice.what]}{notice.alert.severity}: {notice.alert.said}"
+    # The name of a file may be no text.
+    said = notice.alert.said.encode(errors="backslashreplace").decode()
+    return f"{_WORDS[notice.what]}{notice.alert.severity}: {said}"
 
 
 def _paragraph(notice: Notice, ui_url: str) -> str:

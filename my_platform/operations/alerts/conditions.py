@@ -61,7 +61,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class FailedCheck:
-    """A check that the current value of a partition does not pass."""
+    """A check that the current value of a partition does not pass.
+
+    Attributes:
+        listed: whether `my-platform checks` has it, as it has those of tables that are watched.
+    """
 
     asset: str
     partition: str
@@ -69,6 +73,7 @@ class FailedCheck:
     severity: Literal["warn", "error"]
     said: str
     run_id: str = ""
+    listed: bool = True
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ def _check(failed: FailedCheck) -> Alert:
         "drift" if failed.check in DRIFTS else "check",
         "error" if failed.severity == "error" else "warning",
         f"the check {failed.check} of {where} fails. {failed.said}".rstrip(),
-        f"my-platform checks {where}",
+        f"my-platform {'checks' if failed.listed else 'why'} {where}",
         failed.asset,
         failed.partition,
         failed.run_id,

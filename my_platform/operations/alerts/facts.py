@@ -26,6 +26,7 @@ from my_platform.operations.home import open_registry
 from my_platform.operations.missing import missing
 from my_platform.operations.models import Models
 from my_platform.operations.platform import Workspace
+from my_platform.operations.quality_report import checked_tables
 from my_platform.operations.refresh import Planned, look_ahead
 from my_platform.operations.sensors import WAVE_TAG
 from my_platform.settings import Settings
@@ -149,7 +150,8 @@ def _failed(
         for result in stored_results(workspace.lake, asset.name, partition, fingerprint):
             if result.check == check.name and not result.passed:
                 severity = result.severity or check.severity
-                return FailedCheck(about, partition, check.name, severity, result.description, run_id)
+                listed = about in {table.validated.name for table in checked_tables(workspace.project)}
+                return FailedCheck(about, partition, check.name, severity, result.description, run_id, listed)
     return None
 
 

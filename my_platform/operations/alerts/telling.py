@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from my_platform.errors import PlatformError
+from my_platform.errors import HomeError, PlatformError
 from my_platform.operations.alerts.channels import Channel, NotDelivered
 from my_platform.operations.alerts.conditions import Alert, cannot_look, conditions, moments
 from my_platform.operations.alerts.facts import Seen
@@ -138,8 +138,14 @@ class Teller:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        with locked(self._folder / "tell.lock"):
-            yield
+        try:
+            with locked(self._folder / "tell.lock"):
+                yield
+        except OSError as error:
+            raise HomeError(
+                f"{self._folder} cannot be used: {error.strerror} ({error.filename}). Give the user of this process the "
+                "right to write there; until then nothing is told"
+            ) from error
 
 
 def _troubles(state: State) -> dict[str, str]:
