@@ -109,10 +109,10 @@ def test_a_state_comes_back_from_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"open": 3}', "null"])
-def test_a_damaged_state_is_put_aside_and_all_is_said_anew(tmp_path: Path, text: str) -> None:
+def test_a_damaged_state_is_none_and_all_is_said_anew(tmp_path: Path, text: str) -> None:
     (tmp_path / "state.json").write_text(text)
     assert read_state(tmp_path / "state.json") is None
-    assert (tmp_path / "state.damaged").read_text() == text
+    assert (tmp_path / "state.json").read_text() == text
 
 
 KEYS = st.sampled_from("abcd")

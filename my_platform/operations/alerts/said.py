@@ -6,7 +6,6 @@ moment is said once. What is said waits in the state for each receiver until tha
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -173,10 +172,7 @@ def read_state(path: Path) -> State | None:
             {name: Trouble(**trouble) for name, trouble in stored["troubles"].items()},
             stored["cursors"],
         )
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, LookupError, AttributeError):
-        os.replace(path, path.with_suffix(".damaged"))
+    except (FileNotFoundError, ValueError, TypeError, LookupError, AttributeError):
         return None
 
 
