@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from my_platform.errors import PlatformError
-from my_platform.operations.assets import Place, name_champion, open_for_run, serve_analysts
+from my_platform.operations.assets import Place, fail_on_problems, name_champion, open_for_run, serve_analysts
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.orphans import this_process
 from my_platform.operations.outcome import Outcome
@@ -55,9 +55,7 @@ def backfill_job(workspace: Workspace, place: Place) -> dg.JobDefinition:
             serve_analysts(context, workspace, heads, place)
             name_champion(context, workspace, heads, place, outcome)
             show_quality(workspace, heads, place.reports, outcome, lambda: plan_as_it_is(workspace, heads))
-        problems = [reason for reasons in outcome.failed.values() for reason in reasons.values()]
-        if problems:
-            raise dg.Failure("; ".join(problems[:5]), allow_retries=False)
+        fail_on_problems(outcome, waiting=False)
 
     @dg.job(name=JOB, description="One piece of a backfill from the command line.")
     def backfill() -> None:

@@ -65,6 +65,12 @@ def new(web: WebReceiver) -> list[tuple[str, str]]:
     return found
 
 
+def failed_runs(home: Path) -> int:
+    with watched_shop.opened_shop(home) as shop:
+        failures = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
+        return shop.session.instance.get_runs_count(failures)
+
+
 def refresh(home: Path) -> None:
     with watched_shop.opened_shop(home) as shop:
         shop.session.refresh()
@@ -78,6 +84,8 @@ def test_a_healthy_home_has_nothing_to_say(home: Path, web: WebReceiver) -> None
 def test_a_broken_file_is_told_once_until_it_is_mended(home: Path, web: WebReceiver) -> None:
     land(home, 5, lambda rows: rows.drop("AMOUNT"))
     refresh(home)
+    # Its runs fail, which is no other alert.
+    assert failed_runs(home) == 1
     key = f"refused raw/orders {day(5)}"
     tick(home, web)
     tick(home, web)

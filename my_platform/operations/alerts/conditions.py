@@ -81,7 +81,8 @@ class FailedRun:
     """A run that ended as failed.
 
     Attributes:
-        asked: what it was to compute; attempts at the same have the same. Its own id where that is not known.
+        asked: what asked for it; attempts at the same, and the runs of one backfill, have the same. Its own id where
+            nothing did.
         problems: what it could not compute, in the words of the platform; none where it broke off otherwise.
     """
 

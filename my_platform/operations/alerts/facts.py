@@ -19,6 +19,7 @@ from my_platform.learning.health import Health, breaches
 from my_platform.learning.ledger import Line, Served
 from my_platform.operations.alerts.conditions import Ailing, FailedCheck, FailedRun, Known, Refusal
 from my_platform.operations.alerts.said import iso
+from my_platform.operations.backfill_job import BACKFILL_TAG
 from my_platform.operations.check_results import stored_results
 from my_platform.operations.heads import DagsterHeads, asset_key
 from my_platform.operations.health import health_of, in_service
@@ -39,6 +40,8 @@ _MOST_RUNS = 200
 # Times and event numbers may become visible in another order than they were given.
 _OVERLAP_S = 120.0
 _OVERLAP_EVENTS = 1_000
+# What several runs have in common that were to compute the same, or were ordered at once.
+_ASKED_BY = (WAVE_TAG, BACKFILL_TAG, "dagster/backfill")
 _FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
 
 
@@ -209,7 +212,7 @@ def _run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> FailedRun:
         broke = True
         if failure.error is not None:
             said = (failure.error.cause or failure.error).message.strip()
-    asked = run.tags.get(WAVE_TAG, run.run_id)
+    asked = next((run.tags[tag] for tag in _ASKED_BY if tag in run.tags), run.run_id)
     return FailedRun(run.run_id, run.job_name, asked, said[:1000], () if broke else tuple(problems))
 
 
