@@ -147,6 +147,7 @@ class ScoringService:
             take_in = await asyncio.to_thread(self._reconcile)
             if take_in is not None:
                 logger.info("took %s events of changed partitions in", f"{take_in():,}")
+                self.telemetry.took_in()
 
     async def _tell_health(self) -> None:
         health = self.telemetry.health

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,7 @@ class Telemetry:
         self._seconds, self._probability = _Histogram(_BUCKETS_S), _Histogram(_TENTHS)
         self._rows = self._flagged = self._degraded = self._labels = self._swaps = 0
         self._refused = False
+        self._taken_in_at = time.time()
         self._model = ("", "", "")
         self._requests = self._errors = 0
         self._times: deque[float] = deque(maxlen=_KEPT_TIMES)
@@ -85,6 +87,10 @@ class Telemetry:
         self._requests = self._errors = 0
         self._times.clear()
 
+    def took_in(self) -> None:
+        """Partitions of validated days were taken into the online state."""
+        self._taken_in_at = time.time()
+
     def refuses(self, refused: bool) -> None:
         """Whether the champion cannot serve."""
         self._refused = refused
@@ -113,6 +119,11 @@ class Telemetry:
         if self._model[-1]:
             model.add_metric(self._model, 1)
         yield model
+        yield GaugeMetricFamily(
+            "my_platform_state_age_seconds",
+            "Seconds since validated days were last taken into the online state, or the service started",
+            value=time.time() - self._taken_in_at,
+        )
         yield GaugeMetricFamily(
             "my_platform_champion_refused",
             "1 while the champion is refused and another serves",
