@@ -19,6 +19,7 @@ from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import ordinal
 from my_platform.incremental.planner import Action, Node, State, fingerprint_of
 from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, asset_key
+from my_platform.operations.outcome import Heads
 from my_platform.operations.platform import Workspace
 from my_platform.operations.refresh import Order, Report, look_ahead, refresh
 from my_platform.operations.retention import reached
@@ -233,7 +234,7 @@ def _only_of(workspace: Workspace, heads: DagsterHeads, book: BackfillBook, name
     """The traces that were computed for a candidate, without what anything else refers to."""
     lake, assets = workspace.lake, workspace.project.assets
     others_open = [e.name for e in book.candidates() if e.name != name and e.state == OPEN]
-    views = [heads, *(CandidateHeads(heads, book, other) for other in others_open)]
+    views: list[Heads] = [heads, *(CandidateHeads(heads, book, other) for other in others_open)]
     states = [look_ahead(workspace, view, lambda _node, _key: False).states for view in views]
     held = {(each.asset, each.partition, each.fingerprint) for o in others_open for each in book.held(o)}
     mine = {
