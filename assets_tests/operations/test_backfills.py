@@ -19,6 +19,7 @@ from assets_tests.operations import contest
 from assets_tests.operations.dagster_shop import DAILY, DAYS, Shop, correct, day, land, opened_shop, requested
 from assets_tests.operations.held_shop import held_at, shut
 from my_platform.operations import backfills
+from my_platform.operations.backfill_scope import estimate
 from my_platform.operations.backfills import Ended, Watch
 from my_platform.operations.chunks import cut, in_turn, seconds_of
 from my_platform.operations.home import load_project
@@ -298,7 +299,7 @@ class TestOnItsOwnProcess:
 def test_an_estimate_computes_nothing(built: tuple[Path, Versions]) -> None:
     with copy_of(built) as shop:
         correct(shop.home, 20)
-        told = backfills.estimate(shop.session, book_of(shop), ordered(shop, *DAILY, chunk=2))
+        told = estimate(shop.session, book_of(shop), ordered(shop, *DAILY, chunk=2))
         assert told["assets"]["raw/orders"] == {"compute": [day(20)]}
         assert sum(told["chunks"]) == told["partitions"] >= 3
         assert set(told["chunks"][:-1]) == {2}

@@ -8,23 +8,29 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from my_platform.errors import PlatformError
-from my_platform.incremental.planner import Action, Entry, Node, waits_for
+from my_platform.incremental.planner import Entry, Node
 from my_platform.operations.backfill_job import BACKFILL_TAG, COVERS_TAG, Piece, backfill_job, covers, launch
-from my_platform.operations.candidates import CANDIDATE_TAG, CandidateHeads
+from my_platform.operations.backfill_scope import (
+    allowed_by,
+    heads_of,
+    named_by,
+    partition_of,
+    refused,
+    waiting,
+)
+from my_platform.operations.candidates import CANDIDATE_TAG
 from my_platform.operations.chunks import cut, in_turn, seconds_of
 from my_platform.operations.confirmation import Place as Partition
 from my_platform.operations.confirmation import confirm, there
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.home import place_of
 from my_platform.operations.orphans import end_orphans
-from my_platform.operations.outcome import Heads, Outcome
-from my_platform.operations.platform import Workspace
-from my_platform.operations.refresh import Planned, bring_up_to_date, look_ahead, plan_as_it_is
-from my_platform.operations.selection import allow
+from my_platform.operations.outcome import Outcome
+from my_platform.operations.refresh import bring_up_to_date, look_ahead
 from my_platform.operations.session import Session
 from my_platform.operations.stopping import Stop
 from my_platform.storage.backfill_book import (
@@ -36,7 +42,6 @@ from my_platform.storage.backfill_book import (
     BackfillBook,
     Ordered,
 )
-from my_platform.storage.lake import partition_key
 
 _KINDS = ("computed", "reused", "withdrawn", "confirmed", "differs", "failed")
 # Where nothing bounds the partitions that are computed again in one run.
@@ -104,37 +109,6 @@ def status(backfill: Backfill, *, running: bool) -> dict[str, Any]:
         "left": {"partitions": backfill.left, "seconds": round(backfill.left_s, 1)},
         "runs": list(backfill.runs),
         "seconds": round(backfill.seconds, 3),
-    }
-
-
-def estimate(session: Session, book: BackfillBook, ordered: Ordered) -> dict[str, Any]:
-    """What a backfill would do now: partitions by asset, seconds, pieces, and what waits; computes nothing."""
-    workspace = session.workspace
-    heads = _heads(session.heads, book, ordered)
-    allowed = _allowed(workspace, ordered)
-    planned = look_ahead(workspace, heads, allowed)
-    todo = in_turn(workspace.project, planned)
-    seconds = seconds_of(workspace)
-    pieces, left = [], todo
-    while left:
-        piece = cut(left, seconds, ordered.chunk)
-        pieces.append(len(piece))
-        left = left[len(piece) :]
-    by_asset: dict[str, dict[str, list[str]]] = {}
-    for entry in todo:
-        kinds = by_asset.setdefault(entry.asset, {})
-        kinds.setdefault(entry.action.value, []).append(_partition(workspace, entry))
-    unknown = sorted({entry.asset for entry in todo if seconds(entry) is None})
-    again = there(workspace, heads, _named(workspace, ordered)) if ordered.force else []
-    return {
-        "assets": by_asset,
-        "partitions": len(todo),
-        "seconds": round(sum(seconds(entry) or 0.0 for entry in todo), 1),
-        "never_computed": unknown,
-        "chunks": pieces,
-        "computed_again": len(again),
-        "waiting": _waiting(workspace, heads, planned, allowed),
-        "refused": _refused(workspace, planned),
     }
 
 
@@ -216,7 +190,7 @@ class _Work:
         self.chunk = chunk
         self.watch = watch
         self.stop = stop
-        self.heads = _heads(session.heads, book, ordered)
+        self.heads = heads_of(session.heads, book, ordered)
         self.job = backfill_job(session.workspace, place_of(session.settings))
 
     @contextmanager
@@ -234,7 +208,7 @@ class _Work:
 
     def compute(self, ended: Ended) -> None:
         """Compute what is owed, piece by piece; what could not be is not tried twice."""
-        allowed = _allowed(self.workspace, self.ordered)
+        allowed = allowed_by(self.workspace, self.ordered)
         seconds = seconds_of(self.workspace)
         tried: set[tuple[str, int]] = set()
         while True:
@@ -257,18 +231,18 @@ class _Work:
             tried |= {
                 (entry.asset, entry.key)
                 for entry in piece
-                if (entry.asset, _partition(self.workspace, entry)) not in done and not self.stop()
+                if (entry.asset, partition_of(self.workspace, entry)) not in done and not self.stop()
             }
             seconds = seconds_of(self.workspace)
-        ended.waiting = _waiting(self.workspace, self.heads, planned, allowed)
-        ended.failed = _refused(self.workspace, planned)
+        ended.waiting = waiting(self.workspace, self.heads, planned, allowed)
+        ended.failed = refused(self.workspace, planned)
 
     def confirm(self) -> None:
         """Compute again what was there before; what was found is written down, so that it is done once."""
         done = self.book.done(self.number, "computed", "confirmed", "differs")
         todo = [
             (asset, partition)
-            for asset, partition in there(self.workspace, self.heads, _named(self.workspace, self.ordered))
+            for asset, partition in there(self.workspace, self.heads, named_by(self.workspace, self.ordered))
             if partition not in done.get(asset, {})
         ]
         most = self.chunk or _MOST_CONFIRMED
@@ -289,7 +263,7 @@ class _Work:
             self.book.ran(self.number, run_id, len(entries))
             outcome = bring_up_to_date(
                 self.workspace,
-                _heads(heads, self.book, self.ordered),
+                heads_of(heads, self.book, self.ordered),
                 allowed,
                 run_id=run_id,
                 on_partition=self._note,
@@ -317,7 +291,7 @@ class _Work:
 
         def do(heads: DagsterHeads, run_id: str, _log: Callable[[str], None]) -> Outcome:
             self.book.ran(self.number, run_id, len(places))
-            for each in confirm(self.workspace, _heads(heads, self.book, self.ordered), places, self.stop):
+            for each in confirm(self.workspace, heads_of(heads, self.book, self.ordered), places, self.stop):
                 about = {
                     "confirmed": not each.problem,
                     "fingerprint": each.fingerprint,
@@ -343,7 +317,7 @@ class _Work:
         if self.ordered.candidate:
             return tags | {CANDIDATE_TAG: self.ordered.candidate}
         if entries:
-            keys = [_partition(self.workspace, entry) for entry in entries]
+            keys = [partition_of(self.workspace, entry) for entry in entries]
             tags[COVERS_TAG] = covers(list({entry.asset for entry in entries}), min(keys), max(keys))
         return tags
 
@@ -355,57 +329,3 @@ def _check(session: Session, ordered: Ordered) -> None:
             f"{', '.join(unknown)} is no asset of this checkout; there are "
             f"{', '.join(sorted(session.workspace.project.assets))}"
         )
-
-
-def _heads(current: DagsterHeads, book: BackfillBook, ordered: Ordered) -> Heads:
-    return CandidateHeads(current, book, ordered.candidate) if ordered.candidate else current
-
-
-def _allowed(workspace: Workspace, ordered: Ordered) -> Callable[[Node, int], bool]:
-    """A test for the partitions that a backfill is about."""
-    first = date.fromisoformat(ordered.first) if ordered.first else None
-    through = date.fromisoformat(ordered.through) if ordered.through else None
-    found = allow(set(ordered.assets), workspace.project, first, through)
-    assert found is not None
-    return found
-
-
-def _named(workspace: Workspace, ordered: Ordered) -> Callable[[str, int], bool]:
-    allowed, nodes = _allowed(workspace, ordered), workspace.project.nodes
-    return lambda asset, key: allowed(nodes[asset], key)
-
-
-def _partition(workspace: Workspace, entry: Entry) -> str:
-    return partition_key(workspace.project.assets[entry.asset].grain, entry.key)
-
-
-def _waiting(
-    workspace: Workspace, heads: Heads, planned: Planned, allowed: Callable[[Node, int], bool]
-) -> dict[str, dict[str, str]]:
-    """What waits for files, and what cannot be computed because assets that were not selected are owed."""
-    nodes = workspace.project.nodes
-    found: dict[str, dict[str, str]] = {}
-    for entry in planned.entries:
-        if entry.action is Action.WAITING:
-            reason = waits_for(nodes[entry.asset], entry.key, planned.states)
-            found.setdefault(entry.asset, {})[_partition(workspace, entry)] = reason
-    known = {(entry.asset, entry.key) for entry in planned.entries}
-    for entry in plan_as_it_is(workspace, heads).entries:
-        if (
-            entry.action in (Action.COMPUTE, Action.LATER)
-            and allowed(nodes[entry.asset], entry.key)
-            and (entry.asset, entry.key) not in known
-            and planned.states[entry.asset].get(entry.key) is None
-        ):
-            found.setdefault(entry.asset, {})[_partition(workspace, entry)] = (
-                f"reads what is owed itself and was not selected; select +{entry.asset} to have that done before"
-            )
-    return found
-
-
-def _refused(workspace: Workspace, planned: Planned) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    for entry in planned.entries:
-        if entry.action is Action.REFUSED:
-            found.setdefault(entry.asset, {})[_partition(workspace, entry)] = entry.reason
-    return found

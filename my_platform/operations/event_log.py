@@ -173,6 +173,15 @@ def evaluation_entry(
     )
 
 
+def store_evaluations(storage: Any, events: Sequence[dg.EventLogEntry]) -> None:
+    """Store check evaluations of one run: together where the storage is the one above, which others do not take."""
+    if isinstance(storage, OpenSqliteEventLogStorage):
+        storage.store_event_batch(events)
+        return
+    for event in events:
+        storage.store_event(event)
+
+
 def about_materialization(storage_id: int, run_id: str, timestamp: float) -> Any:
     """What tells an evaluation which materialization it is about."""
     return AssetCheckEvaluationTargetMaterializationData(

@@ -13,7 +13,7 @@ import dagster as dg
 
 from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import Asset
-from my_platform.operations.event_log import about_materialization, evaluation_entry
+from my_platform.operations.event_log import about_materialization, evaluation_entry, store_evaluations
 from my_platform.storage.lake import ABSENT
 
 DATA_VERSION_TAG = "dagster/data_version"
@@ -175,8 +175,9 @@ class DagsterHeads:
             return
         self._judged |= {(asset, partition): results for partition, results in found.items()}
         step = self.step
-        self.instance.event_log_storage.store_event_batch(
-            [evaluation_entry(each, step.run_id, step.job_name, step.step_key) for each in evaluations]
+        store_evaluations(
+            self.instance.event_log_storage,
+            [evaluation_entry(each, step.run_id, step.job_name, step.step_key) for each in evaluations],
         )
 
     def judge_again(self, asset: str) -> None:
