@@ -17,6 +17,7 @@ from my_platform.commands.domain import WithDomains
 from my_platform.commands.forecast import add_forecast_commands
 from my_platform.commands.metrics import metrics
 from my_platform.commands.model import add_model_commands
+from my_platform.commands.new_domain import new_domain
 from my_platform.commands.quality import add_quality_commands
 from my_platform.commands.refresh import evaluation, refresh
 from my_platform.commands.serving import serve
@@ -142,6 +143,7 @@ app.command()(metrics)
 app.command()(threshold)
 app.command()(tune)
 app.command()(serve)
+app.command("new-domain")(new_domain)
 
 
 @app.command()
