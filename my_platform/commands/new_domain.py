@@ -29,7 +29,7 @@ def new_domain(
     target: Annotated[str | None, typer.Option(help="The column that is forecast.")] = None,
     key: Annotated[str | None, typer.Option(help="The column that identifies a row.")] = None,
     known_after: Annotated[
-        int, typer.Option(min=1, max=60, help="Whole days after which the target of a row is known.")
+        int, typer.Option(min=1, max=7, help="Whole days after which the target of a row is known.")
     ] = 1,
     as_json: Json = False,
 ) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from my_platform.errors import Refused
 
+# One model at a time is fitted, as each takes all the threads that it is given.
+TRAINING_POOL = "training"
 _SEEDS = (
     "seed",
     "bagging_seed",

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from my_platform.errors import PlatformError
 from my_platform.features.declaration import FeatureSet
 from my_platform.incremental.declare import Asset
 from my_platform.learning.budgets import Budget
@@ -20,6 +21,7 @@ from my_platform.learning.gate import Policy
 from my_platform.learning.regression import ABSOLUTE_ERROR
 
 KNOWN_AT = "KNOWN_AT"
+MOST_DELAY_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,13 @@ class Forecast:
     chosen_on: tuple[str, ...] = ()
     owners: tuple[str, ...] = ("team:data",)
     landed: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.delay_days <= MOST_DELAY_DAYS:
+            raise PlatformError(
+                f"the forecast of {self.use} knows values {self.delay_days} days later; expected 1 to {MOST_DELAY_DAYS}, as "
+                "the gate looks at tests that ended a week before a model's own"
+            )
 
     @property
     def columns(self) -> tuple[str, ...]:

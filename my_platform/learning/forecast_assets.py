@@ -7,6 +7,7 @@ import polars as pl
 
 from my_platform.incremental.checks import Check
 from my_platform.incremental.declare import Asset, Column, Grain, Read, same, table
+from my_platform.learning.fitting import TRAINING_POOL
 from my_platform.learning.forecast import KNOWN_AT, Forecast
 from my_platform.learning.forecast_evaluation import evaluation_asset
 from my_platform.learning.forecast_steps import (
@@ -91,6 +92,7 @@ def forecast_assets(
         runtime={"threads": threads},
         group="models",
         kinds=("lightgbm", "mlflow"),
+        pool=TRAINING_POOL,
         columns=FILES,
         lineage={
             "name": (),

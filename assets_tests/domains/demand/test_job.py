@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from my_platform.cli import app
+from my_platform.errors import PlatformError
 from my_platform.storage.lake import Lake
 from my_platform.storage.objects import FolderStore
 from my_platform.storage.trace_index import TraceIndex
@@ -129,6 +130,12 @@ def test_a_corrected_reading_is_followed_to_what_reads_it(home: Path) -> None:
     assert LAST_WEEK in corrected["demand_lightgbm"]  # type: ignore[index]
     assert "2026-01-28" not in corrected["demand_lightgbm"]  # type: ignore[index]
     assert back["computed"] == {}
+
+
+@pytest.mark.parametrize("command", ["threshold demand --checks 5 --why x", "tune demand_lightgbm", "serve"])
+def test_what_only_a_search_for_few_rows_has_is_refused_in_words(home: Path, command: str) -> None:
+    done = CliRunner().invoke(app, ["--home", str(home), *command.split()])
+    assert isinstance(done.exception, PlatformError)
 
 
 def test_two_domains_live_in_one_home_side_by_side(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
