@@ -32,8 +32,16 @@ SPEAK_OF_FRAUDS = {
     "serving/monitor_page.py",
 }
 # Names that a domain may share with the platform or with any other domain.
-COMMON = {"X", "Y", "KIND", "training_set", "training_set_replay", "test_set", "predictions", "evaluation"}
-COMMON |= {"training_serving_skew"}
+COMMON = {
+    "X",
+    "Y",
+    "KIND",
+    "training_set",
+    "training_set_replay",
+    "test_set",
+    "predictions",
+    "evaluation",
+} | {"training_serving_skew"}
 
 
 def relative(path: Path) -> str:
@@ -91,11 +99,10 @@ def test_only_the_search_for_few_rows_among_many_speaks_of_frauds() -> None:
     assert speaking - {"settings.py"} == SPEAK_OF_FRAUDS
 
 
-@pytest.mark.parametrize("command", ["--help", "simulate --help", "plan --help"])
-def test_a_home_of_another_domain_loads_nothing_of_fraud(command: str) -> None:
+def test_a_home_of_another_domain_loads_nothing_of_fraud() -> None:
     script = (
         "import sys\nfrom my_platform.cli import app\n"
-        f"try:\n    app({command.split()!r})\nexcept SystemExit:\n    pass\n"
+        "try:\n    app(['simulate', '--help'])\nexcept SystemExit:\n    pass\n"
         "from my_platform.operations.home import load_project\nfrom my_platform.settings import load_settings\n"
         "assert 'demand_lightgbm' in load_project(load_settings()).assets\n"
         "print([name for name in sys.modules if 'fraud' in name])"
