@@ -83,7 +83,7 @@ def evaluation(
     from my_platform.operations import session
 
     with session.opened(settings_of_call()) as opened:
-        evaluated = opened.evaluation(week, use)
+        evaluated = opened.evaluated(week, use)
     if as_json:
         print_json(evaluated.figures)
         return

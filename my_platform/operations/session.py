@@ -128,7 +128,11 @@ class Session:
             }
         return dict(sorted(found.items()))
 
-    def evaluation(self, week: str | None, use: str | None = None) -> Evaluated:
+    def evaluation(self, week: str | None) -> dict[str, Any]:
+        """The figures of a week of the first model, of the last evaluated one where none is named."""
+        return self.evaluated(week).figures
+
+    def evaluated(self, week: str | None, use: str | None = None) -> Evaluated:
         """The figures of a week, of the last evaluated one where none is named.
 
         Args:
