@@ -71,11 +71,53 @@ def test_the_example_of_own_tables_works_as_written(tmp_path: Path) -> None:
     assert "everything is up to date" in again.stdout
 
 
+def written_as_the_page_has_it(folder: Path) -> list[str]:
+    """The commands of the page on domains, with its files in the folder."""
+    page = CHECKOUT / "docs" / "your-own-domain.md"
+    for info, text in blocks(page, "python"):
+        (folder / info.removeprefix("file=")).write_text(text)
+    return [text for _, text in blocks(page, "sh")]
+
+
+def run_script(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{PLATFORM.parent}{os.pathsep}{os.environ['PATH']}"
+    return run(["bash", "-euc", script], folder, PATH=path)
+
+
+def test_a_domain_written_from_samples_gives_a_report_and_a_champion(tmp_path: Path) -> None:
+    script, _ = written_as_the_page_has_it(tmp_path)
+
+    done = run_script(script, tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "forecasts EUROS of each SALE_ID, by SHOP_ID, at SOLD_AT" in done.stdout
+    assert "2 passed" in done.stdout
+    assert re.search(r"promote +icecream_lightgbm@2026-04-15 +gate", done.stdout)
+    assert len(list((tmp_path / "home" / "reports" / "icecream" / "icecream_lightgbm").glob("*.html"))) == 5
+    written = sorted((tmp_path / "icecream").glob("[!t]*.py")) + sorted(
+        (tmp_path / "icecream").glob("__*.py")
+    )
+    lines = sum(len(file.read_text().splitlines()) for file in set(written))
+    said = re.search(r"(\d+) lines in three files", (CHECKOUT / "docs" / "your-own-domain.md").read_text())
+    assert said is not None
+    assert lines == int(said[1])
+
+
+@pytest.mark.slow
+def test_the_second_shipped_domain_runs_as_written(tmp_path: Path) -> None:
+    _, script = written_as_the_page_has_it(tmp_path)
+
+    done = run_script(script, tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"demand_lightgbm +\d", done.stdout)
+
+
 def commands() -> list[str]:
-    """Every my-platform command of the pages, but those of the example above."""
+    """Every my-platform command of the pages, but those of the examples above."""
     found = []
     for page in PAGES:
-        if page.name == "your-own-tables.md":
+        if page.name in ("your-own-tables.md", "your-own-domain.md"):
             continue
         for _, text in blocks(page, "sh"):
             for line in text.splitlines():

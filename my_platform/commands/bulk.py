@@ -65,7 +65,7 @@ def land_log(as_json: Json = False) -> None:
 
 
 def blast_radius(
-    asset: Annotated[str, typer.Argument(help="For example validated/transactions.")],
+    asset: Annotated[str, typer.Argument(help="For example validated/orders.")],
     partition: Annotated[
         str, typer.Argument(help="Its day or week, YYYY-MM-DD; none for an unpartitioned asset.")
     ] = "",

@@ -4,9 +4,13 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from my_platform.errors import PlatformError
 
 if TYPE_CHECKING:
     from my_platform.settings import Settings
@@ -21,6 +25,38 @@ def settings_of_call() -> "Settings":
     from my_platform.settings import load_settings
 
     return load_settings()
+
+
+def landing_folder(settings: "Settings") -> Path:
+    """The folder that a command lands files in, with the home around it.
+
+    Raises:
+        PlatformError: landing is no folder.
+    """
+    from my_platform.operations.home import prepare_home
+
+    if "://" in settings.landing:
+        raise PlatformError(
+            f"MY_PLATFORM_LANDING_URL is {settings.landing}; land into a folder and copy it there"
+        )
+    prepare_home(settings)
+    return Path(settings.landing)
+
+
+def day_given(text: str, option: str) -> date:
+    """The day that an option names.
+
+    Raises:
+        PlatformError: there is no such day.
+    """
+    try:
+        if len(text) != 10:
+            raise ValueError
+        return date.fromisoformat(text)
+    except ValueError:
+        raise PlatformError(
+            f"{option} {text}: there is no such day; write a date that exists as YYYY-MM-DD"
+        ) from None
 
 
 def show_table(header: list[str], rows: list[list[str]]) -> None:

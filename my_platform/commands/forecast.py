@@ -25,7 +25,7 @@ def plan(as_json: Json = False) -> None:
 
 
 def why(
-    asset: Annotated[str, typer.Argument(help="For example validated/transactions.")],
+    asset: Annotated[str, typer.Argument(help="For example validated/orders.")],
     partition: Annotated[
         str, typer.Argument(help="Its day or week, YYYY-MM-DD; none for an unpartitioned asset.")
     ] = "",

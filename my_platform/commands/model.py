@@ -15,6 +15,18 @@ _ALIASES = "an alias (champion, challenger, previous), or an asset for its lates
 Name = Annotated[str, typer.Argument(help=f"The model: {_ALIASES}.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the ledger.")]
 
+_FIGURES = {
+    "average_precision": "average precision",
+    "auc_roc": "AUC ROC",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "skill": "skill",
+    "calibration": "calibration",
+}
+
+# Of a use whose models were not evaluated yet.
+_FIGURES_BEFORE = ("average_precision", "auc_roc", "calibration")
+
 
 def add_model_commands(app: typer.Typer) -> None:
     """Make the commands part of an application."""
@@ -31,25 +43,11 @@ def models(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [
-        [
-            f"{model['model']}@{model['week']}",
-            model["number"],
-            ", ".join(model["aliases"]),
-            *(
-                _figure(model["metrics"].get(name))
-                for name in ("average_precision", "auc_roc", "calibration")
-            ),
-            model["data_version"][:12],
-            model["gate"],
-        ]
-        for of_use in found["uses"].values()
-        for model in of_use["models"]
-    ]
-    header = ["model", "version", "alias", "average precision", "AUC ROC", "calibration", "digest", "gate"]
-    show_table(header, rows) if rows else typer.echo(
-        "no model is registered; run `my-platform refresh` first"
-    )
+    registered = [of_use["models"] for of_use in found["uses"].values() if of_use["models"]]
+    for of_one_use in registered:
+        _show_models(of_one_use)
+    if not registered:
+        typer.echo("no model is registered; run `my-platform refresh` first")
     for use, of_use in found["uses"].items():
         if of_use["other_code"]:
             complain(f"the code has moved on since the champion of {use}: {', '.join(of_use['other_code'])}")
@@ -160,7 +158,7 @@ def health(
             for looked in found
         ]
         show_table(
-            ["use", "champion", "promoted on AP", "weeks since", "score index", "limits"],
+            ["use", "champion", "promoted on", "weeks since", "score index", "limits"],
             rows,
         )
     for looked in found:
@@ -283,6 +281,24 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
+def _show_models(models: list[dict[str, Any]]) -> None:
+    """The models of a use, with the figures that they have in common."""
+    names = dict.fromkeys(name for model in models for name in model["metrics"])
+    shown = [name for name in _FIGURES if name in names] or list(_FIGURES_BEFORE)
+    rows = [
+        [
+            f"{model['model']}@{model['week']}",
+            model["number"],
+            ", ".join(model["aliases"]),
+            *(_figure(model["metrics"].get(name)) for name in shown),
+            model["data_version"][:12],
+            model["gate"],
+        ]
+        for model in models
+    ]
+    show_table(["model", "version", "alias", *(_FIGURES[name] for name in shown), "digest", "gate"], rows)
+
+
 def _show_promotion(done: Any) -> None:
     named = f"{done.candidate.model}@{done.candidate.week}"
     if done.judged is None:
@@ -304,17 +320,20 @@ def _show_promotion(done: Any) -> None:
 
 def _show_comparison(found: dict[str, Any]) -> None:
     first, second = (f"{found[side]['model']}@{found[side]['week']}" for side in ("first", "second"))
+    measure = found["measure"]
+    counted = [measure["counted"]] if measure["counted"] != "rows" else []
     rows = [
         [
             week["week"],
             f"{week['rows']:,}",
-            f"{week['frauds']:,}",
+            *(f"{week[name]:,}" for name in counted),
             _figure(week["first"]),
             _figure(week["second"]),
         ]
         for week in found["weeks"]
     ]
-    show_table(["week tested", "rows", "frauds", f"AP {first}", f"AP {second}"], rows)
+    figures = [f"{measure['short']} {name}" for name in (first, second)]
+    show_table(["week tested", "rows", *counted, *figures], rows)
     if found["same_recipe"]:
         typer.echo("both are of one recipe, so their weekly tests are the same")
     gain = found["gain"]
@@ -322,8 +341,8 @@ def _show_comparison(found: dict[str, Any]) -> None:
         typer.echo("no week was tested by both")
         return
     typer.echo(
-        f"average precision of {second} over {first}: {gain['value']:+.4f} "
+        f"{measure['gained']} of {second} over {first}: {gain['value']:+.4f} "
         f"(95 %: {gain['low']:+.4f} to {gain['high']:+.4f})"
     )
     parts = [[part["name"], f"{part['positives']:,}", f"{part['gain']:+.4f}"] for part in found["slices"]]
-    show_table(["slice", "frauds", "gain"], parts)
+    show_table(["slice", measure["counted"], "gain"], parts)

@@ -16,7 +16,7 @@ def add_quality_commands(app: typer.Typer) -> None:
 
 
 def quarantine(
-    asset: Annotated[str | None, typer.Argument(help="For example validated/transactions.")] = None,
+    asset: Annotated[str | None, typer.Argument(help="For example validated/orders.")] = None,
     partition: Annotated[str | None, typer.Argument(help="Its day, YYYY-MM-DD.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +40,7 @@ def quarantine(
 
 
 def checks(
-    asset: Annotated[str | None, typer.Argument(help="For example validated/transactions.")] = None,
+    asset: Annotated[str | None, typer.Argument(help="For example validated/orders.")] = None,
     partition: Annotated[str | None, typer.Argument(help="Its day, YYYY-MM-DD.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only what failed.")] = False,
     as_json: Json = False,
@@ -63,7 +63,7 @@ def checks(
 
 
 def release(
-    asset: Annotated[str, typer.Argument(help="For example validated/transactions.")],
+    asset: Annotated[str, typer.Argument(help="For example validated/orders.")],
     partition: Annotated[
         str, typer.Argument(help="Its day, YYYY-MM-DD; none for an unpartitioned asset.")
     ] = "",
@@ -103,7 +103,7 @@ def release(
 
 
 def decisions(
-    asset: Annotated[str | None, typer.Argument(help="For example validated/transactions.")] = None,
+    asset: Annotated[str | None, typer.Argument(help="For example validated/orders.")] = None,
     partition: Annotated[str | None, typer.Argument(help="Its day, YYYY-MM-DD.")] = None,
     as_json: Json = False,
 ) -> None:

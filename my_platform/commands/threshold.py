@@ -44,13 +44,15 @@ def threshold(
     use = promotions.use_named(use)
     champion = promotions.standing(use).champion
     assert champion is not None
+    about = read_bundle(settings.registry / "bundles", champion.bundle).about
+    if not about["operating_threshold"]["looked_at_a_day"]:
+        raise PlatformError(f"nothing is looked at by the scores of {use}: they have no operating threshold")
     ledger = ThresholdLedger(settings.registry)
     policy = _policy(checks, cost_of_check, cost_of_fraud, share_of_amount, score, of_bundle)
     if policy is not None:
         if not why.strip():
             raise PlatformError("the ledger keeps who chose a threshold and why: say it with --why")
         ledger.choose(use, policy, who=getpass.getuser(), why=why)
-    about = read_bundle(settings.registry / "bundles", champion.bundle).about
     found = told_of(ledger.present(use), about)
     if as_json:
         print_json({"use": use, "champion": f"{champion.model}@{champion.week}", **found})

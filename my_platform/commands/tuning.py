@@ -15,7 +15,7 @@ _ROWS_SHOWN = 8
 
 
 def tune(
-    model: Annotated[str, typer.Argument(help="The model asset, such as fraud_lightgbm.")],
+    model: Annotated[str, typer.Argument(help="The model asset, as `my-platform models` lists them.")],
     trials: Annotated[int, typer.Option(min=1, help="Trials of the whole study.")] = 30,
     minutes: Annotated[float, typer.Option(min=0, help="Minutes that this call may take.")] = 60,
     folds: Annotated[int, typer.Option(min=1, help="Weeks to search over, the last ones that may be.")] = 5,

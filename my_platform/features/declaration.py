@@ -34,7 +34,7 @@ class UnsteadyFeature(FeatureError):
 
 @dataclass(frozen=True)
 class Condition:
-    """`column operator value`, for example `Condition("IS_FRAUD", "==", True)`.
+    """`column operator value`, for example `Condition("RETURNED", "==", True)`.
 
     The column holds integers, booleans or strings. A null in it does not meet the condition.
     """

@@ -261,17 +261,19 @@ def table(
     also ask for ``partition`` (the key, str), ``parameters`` (the mapping given here), ``inputs``
     (``{read: {key: data version}}``), and the names in ``runtime``: values such as a number of threads that
     change how fast it runs and not what it gives, and so do not count in the fingerprint. It returns a
-    LazyFrame, a DataFrame or a ``Produced``. It is called once a partition, so that a value cannot depend
+    LazyFrame, a DataFrame or a ``Produced``. A parameter such as ``**tables`` takes the reads that have no parameter of
+    their name. It is called once a partition, so that a value cannot depend
     on what else is computed in the same run.
     """
 
     def make(function: Callable[..., Any]) -> Asset:
-        wanted = inspect.signature(function).parameters
+        asked = inspect.signature(function).parameters
+        wanted = {n: each for n, each in asked.items() if each.kind is not inspect.Parameter.VAR_KEYWORD}
         given = dict(runtime or {})
         unknown = [
             n for n in wanted if n not in reads and n not in ("partition", "parameters", "inputs", *given)
         ]
-        unread = [n for n in reads if n not in wanted]
+        unread = [n for n in reads if n not in wanted] if len(wanted) == len(asked) else []
         if unknown or unread:
             raise PlatformError(
                 f"{name}: the function's parameters {unknown or unread} do not match what it reads "

@@ -124,7 +124,7 @@ def figure_intervals(
     names = ("average_precision", "auc_roc", "card_precision", "calibration")
     drawn = np.array([figures(counts) for counts in resampled(len(ids), replicates, seed)])
     whole = figures(np.ones(len(ids), dtype=np.int64))
-    return {name: _interval(whole[at], drawn[:, at]) for at, name in enumerate(names)}
+    return {name: interval_of(whole[at], drawn[:, at]) for at, name in enumerate(names)}
 
 
 def difference_interval(
@@ -156,7 +156,7 @@ def difference_interval(
         return float(np.mean(gains))
 
     drawn = np.array([difference(counts) for counts in resampled(len(ids), replicates, seed)])
-    return _interval(difference(np.ones(len(ids), dtype=np.int64)), drawn)
+    return interval_of(difference(np.ones(len(ids), dtype=np.int64)), drawn)
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,11 @@ def _card_precision(days: Sequence[_Day], counts: Counts, k: int) -> float:
     return found / (k * len(days))
 
 
-def _interval(value: float, drawn: NDArray[np.float64]) -> Interval:
-    """The interval of the replicates in which the figure is defined."""
+def interval_of(value: float, drawn: NDArray[np.float64]) -> Interval:
+    """A figure with the interval of the replicates in which it is defined.
+
+    Raises Refused where it is not defined.
+    """
     defined = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or not len(defined):
         raise Refused("expected frauds and genuine rows in the test rows, found none of one of them")

@@ -141,11 +141,12 @@ def importance_chart(importance: pl.DataFrame) -> str:
     return _ranking_chart(shares, "Feature importance by gain", "Share of the gain", "{:.2%} of the gain")
 
 
-def contributions_chart(contributions: pl.DataFrame) -> str:
+def contributions_chart(
+    contributions: pl.DataFrame, axis: str = "Mean contribution to the log-odds, up or down"
+) -> str:
     """The features that move the score most, of a frame with feature and contribution, highest first."""
     values = contributions.select("feature", "contribution").rows()
-    title = "Mean contribution to the log-odds, up or down"
-    return _ranking_chart(values, "Feature contributions", title, "{:.4f} in the mean")
+    return _ranking_chart(values, "Feature contributions", axis, "{:.4f} in the mean")
 
 
 def cost_chart(curve: CostCurve) -> str:

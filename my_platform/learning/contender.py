@@ -4,11 +4,15 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from my_platform.features.online import OnlineFeatures
 from my_platform.learning.budgets import Budget, Load
+from my_platform.learning.detection import AVERAGE_PRECISION
 from my_platform.learning.gate import Policy
+from my_platform.learning.measure import Measure
 from my_platform.learning.search_space import Tuning
+from my_platform.learning.summary import Summary, summary
 
 
 @dataclass(frozen=True)
@@ -18,9 +22,9 @@ class TestColumns:
     Attributes:
         key: identifies a row in both.
         time: when the row happened.
-        cluster: what hangs together, such as the card that paid.
-        label: whether it is what the model looks for.
-        score: its probability, in the predictions.
+        cluster: what hangs together, such as the rows of one customer.
+        label: what the model tells: whether it is what is looked for, or a number.
+        score: its probability or forecast, in the predictions.
         amount: what the row is worth; empty where rows are worth nothing that is known.
         slices: columns of the test set whose values are looked at by themselves.
         features: columns of the test set that a model scores, in order.
@@ -47,7 +51,10 @@ class Contender:
         test_set: the asset of the test rows, which all models of one use share.
         load: makes of its files a function that scores features.
         export: the asset of the same model as ONNX, which is what serves; empty where its own files serve.
-        looked_at: rows with the highest score that can be looked at each day; sets the operating threshold.
+        looked_at: rows with the highest score that can be looked at each day; sets the operating threshold, where the
+            measure has one.
+        measure: the figure that it is judged by.
+        summary: makes of the figures of a week, as its evaluation keeps them, what the command line shows.
         tuning: how its parameters can be searched.
         rows: the landed table of the rows that it scores.
         consistency: daily assets whose failed checks on the last days stand in the way of any candidate, such as
@@ -65,7 +72,9 @@ class Contender:
     load: Load
     budget: Budget
     policy: Policy
-    looked_at: int
+    looked_at: int = 0
+    measure: Measure = AVERAGE_PRECISION
+    summary: Callable[[Mapping[str, Any]], Summary] = summary
     tuning: Tuning | None = None
     chosen_on: tuple[str, ...] = ()
     export: str = ""

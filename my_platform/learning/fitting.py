@@ -1,4 +1,4 @@
-"""LightGBM for a yes-or-no label: fit to a text, predict from a text, gain by feature.
+"""LightGBM for a yes-or-no label or a number: fit to a text, predict from a text, gain by feature.
 
 A model is its LightGBM text and nothing else. LightGBM reads a damaged text without checking it and may
 end the process: check the digest of a stored text before it comes here.
@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from my_platform.errors import Refused
 
+# One model at a time is fitted, as each takes all the threads that it is given.
+TRAINING_POOL = "training"
 _SEEDS = (
     "seed",
     "bagging_seed",
@@ -41,11 +43,32 @@ def fit_lightgbm(
     Raises Refused where a label is missing or neither 0 nor 1, where one class has no row, where a feature
     is not numeric, or where a parameter is given that is set here.
     """
-    taken = sorted({*_FIXED, *_SEEDS, "num_threads", "num_iterations"} & set(parameters))
-    if taken:
-        raise Refused(f"LightGBM parameters {taken} are set by the platform, not by a model; leave them out")
+    _refuse_fixed(parameters)
     target = _checked_labels(labels, features.height)
     return _fit(features, target, {**parameters, **_FIXED}, rounds, seed, num_threads)
+
+
+def fit_regression(
+    features: pl.DataFrame,
+    values: ArrayLike,
+    parameters: Mapping[str, object],
+    rounds: int,
+    seed: int,
+    num_threads: int,
+) -> str:
+    """Fit boosted trees to a number by its squared error; the rest is as of `fit_lightgbm`.
+
+    Raises Refused where a value is missing or not finite, and as `fit_lightgbm` does.
+    """
+    _refuse_fixed(parameters)
+    target = np.asarray(values, dtype=np.float64)
+    if target.shape != (features.height,) or not np.isfinite(target).all() or not features.height:
+        raise Refused(
+            f"expected a finite number for each of {features.height} rows of features, found {target.shape}; leave out "
+            "rows whose value is not known"
+        )
+    settings = {**parameters, **_FIXED, "objective": "regression"}
+    return _fit(features, target.astype(np.float32), settings, rounds, seed, num_threads)
 
 
 def distil_lightgbm(
@@ -58,7 +81,7 @@ def distil_lightgbm(
 ) -> str:
     """Fit boosted trees to what another model says of the rows, and return LightGBM's text of them.
 
-    Each row counts as much fraud and as much genuine as the teacher's probability says (Hinton, Vinyals, Dean:
+    Each row counts as much as a 1 and as much as a 0 as the teacher's probability says (Hinton, Vinyals, Dean:
     Distilling the Knowledge in a Neural Network, 2015). The same arguments give the same text.
 
     Raises Refused where a probability is missing or outside of [0, 1], or a feature is not numeric.
@@ -140,6 +163,12 @@ def feature_importance(model_text: str) -> pl.DataFrame:
         }
     )
     return importance.sort("gain", "feature", descending=[True, False])
+
+
+def _refuse_fixed(parameters: Mapping[str, object]) -> None:
+    taken = sorted({*_FIXED, *_SEEDS, "num_threads", "num_iterations"} & set(parameters))
+    if taken:
+        raise Refused(f"LightGBM parameters {taken} are set by the platform, not by a model; leave them out")
 
 
 def _fit(

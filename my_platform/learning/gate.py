@@ -2,10 +2,10 @@
 
 A candidate becomes champion when all of these hold on the last weeks that its recipe was tested on:
 
-- it is *better*: the lower end of the 95 % interval of its gain in average precision is above 0. A refit, which
+- it is *better*: the lower end of the 95 % interval of its gain in the use's measure is above 0. A refit, which
   is the champion's own recipe on newer data, need only not be worse by more than a margin. Where there is no
   champion there is nothing to beat;
-- it is *calibrated*: the sum of its scores is near the number of frauds;
+- it is *calibrated*: the sum of its scores is near what was found;
 - *no slice* of the rows is served worse by more than a tolerance;
 - it keeps its *budget*, and every *check* on what it was made of and tested on passes. These two no person can
   wave through; a check that only warns, such as of a feature that looks like a label, a person can.
@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from my_platform.learning.bootstrap import Interval
+from my_platform.learning.detection import AVERAGE_PRECISION
 from my_platform.learning.health import Limits
+from my_platform.learning.measure import Measure
 
 Kind = Literal["first", "refit", "new recipe"]
 
@@ -27,16 +29,16 @@ class Policy:
 
     Attributes:
         weeks: weekly tests that are looked at, the last ones.
-        calibration: by which share the sum of the scores may differ from the number of frauds.
-        inferiority: by how much a refit's average precision may be lower, at the lower end of its interval.
-        slice_tolerance: by how much average precision may be lower in a slice.
-        slice_positives: a slice with fewer frauds tells nothing.
+        calibration: by which share the sum of the scores may differ from what was found; None where it does not matter.
+        inferiority: by how much a refit may be worse, at the lower end of the interval of its gain.
+        slice_tolerance: by how much it may be worse in a slice.
+        slice_positives: a slice with fewer rows of those that the measure rests on tells nothing.
         replicates, seed: of the bootstrap.
         limits: beyond which a champion is rolled back.
     """
 
     weeks: int = 4
-    calibration: float = 0.15
+    calibration: float | None = 0.15
     inferiority: float = 0.01
     slice_tolerance: float = 0.05
     slice_positives: int = 30
@@ -47,7 +49,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class SliceGain:
-    """The gain in average precision over the champion in one slice, and the frauds that it rests on."""
+    """The gain over the champion in one slice, and how many rows it rests on."""
 
     name: str
     positives: int
@@ -61,21 +63,23 @@ class Case:
     Attributes:
         weeks: the weekly tests, the earliest first.
         compared: those of them, or earlier ones, that the champion's recipe was tested on as well.
-        expected, observed: the sum of the scores and the frauds, over all weeks.
-        gain: in average precision over the champion, as a mean over the weeks compared; None where there is none.
+        expected, observed: the sum of the scores and of what was found, over all weeks.
+        gain: over the champion, as a mean over the weeks compared; None where there is none.
         over_budget, failed_checks, warnings: what stands in its way, in words.
+        gained: what the gain is counted in.
     """
 
     kind: Kind
     weeks: Sequence[str]
     expected: float
-    observed: int
+    observed: float
     compared: Sequence[str] = ()
     gain: Interval | None = None
     slices: Sequence[SliceGain] = ()
     over_budget: Sequence[str] = ()
     failed_checks: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    gained: str = AVERAGE_PRECISION.gained
 
 
 @dataclass(frozen=True)
@@ -114,13 +118,13 @@ class Verdict:
         return {"passed": self.passed, **asdict(self.case), "reasons": [asdict(r) for r in self.reasons]}
 
 
-def judge(case: Case, policy: Policy) -> Verdict:
+def judge(case: Case, policy: Policy, measure: Measure = AVERAGE_PRECISION) -> Verdict:
     """The verdict on a candidate."""
     reasons = [
         _tested(case),
         *([_better(case, policy)] if case.kind != "first" else []),
-        _calibrated(case, policy),
-        *([_slices(case, policy)] if case.kind != "first" else []),
+        *([_calibrated(case, policy.calibration, measure)] if policy.calibration is not None else []),
+        *([_slices(case, policy, measure)] if case.kind != "first" else []),
         Reason("budget", not case.over_budget, "; ".join(case.over_budget) or "within budget", absolute=True),
         Reason(
             "checks", not case.failed_checks, "; ".join(case.failed_checks) or "checks passed", absolute=True
@@ -147,31 +151,29 @@ def _better(case: Case, policy: Policy) -> Reason:
     return Reason(
         "better",
         kept,
-        f"average precision {gain.value:+.4f} against the champion (95 %: {gain.low:+.4f} to {gain.high:+.4f}; "
+        f"{case.gained} {gain.value:+.4f} against the champion (95 %: {gain.low:+.4f} to {gain.high:+.4f}; "
         f"{asked} at the lower end)",
     )
 
 
-def _calibrated(case: Case, policy: Policy) -> Reason:
+def _calibrated(case: Case, within: float, measure: Measure) -> Reason:
+    said = measure.said_of_totals(case.expected, case.observed)
     if not case.observed:
-        return Reason("calibrated", False, "no fraud in the weeks it was tested on")
-    ratio = case.expected / case.observed
-    return Reason(
-        "calibrated",
-        abs(ratio - 1) <= policy.calibration,
-        f"its scores expect {case.expected:,.1f} frauds where {case.observed:,} were found, {ratio:.3f} times as "
-        f"many (within {policy.calibration:.0%} is asked)",
-    )
+        return Reason("calibrated", False, said)
+    kept = abs(case.expected / case.observed - 1) <= within
+    return Reason("calibrated", kept, f"{said} (within {within:.0%} is asked)")
 
 
-def _slices(case: Case, policy: Policy) -> Reason:
+def _slices(case: Case, policy: Policy, measure: Measure) -> Reason:
     judged = [part for part in case.slices if part.positives >= policy.slice_positives]
     worse = [part for part in judged if part.gain < -policy.slice_tolerance]
     if not worse:
         return Reason(
             "slices", True, f"no slice of {len(judged)} is worse by more than {policy.slice_tolerance:g}"
         )
-    named = ", ".join(f"{part.name} ({part.gain:+.3f} over {part.positives:,} frauds)" for part in worse)
+    named = ", ".join(
+        f"{part.name} ({part.gain:+.3f} over {part.positives:,} {measure.counted})" for part in worse
+    )
     return Reason("slices", False, f"worse by more than {policy.slice_tolerance:g} where {named}")
 
 
@@ -182,7 +184,8 @@ def figures_of(verdict: Mapping[str, Any]) -> str:
     gain, observed = verdict["gain"], verdict["observed"]
     parts = [verdict["kind"]]
     if gain:
-        parts.append(f"average precision {gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})")
+        gained = verdict.get("gained", AVERAGE_PRECISION.gained)
+        parts.append(f"{gained} {gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})")
     if observed:
         parts.append(f"calibration {verdict['expected'] / observed:.3f}")
     return ", ".join(parts)

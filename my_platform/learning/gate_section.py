@@ -2,15 +2,19 @@
 
 from html import escape
 
+from my_platform.learning.detection import AVERAGE_PRECISION
 from my_platform.learning.gate import Verdict
+from my_platform.learning.measure import Measure
 
 MARK = "<!-- the gate's verdict -->"
 """Where a report leaves room for the section; one that was never judged shows nothing there."""
 
 
-def gate_section(candidate: str, champion: str | None, verdict: Verdict) -> str:
+def gate_section(
+    candidate: str, champion: str | None, verdict: Verdict, measure: Measure = AVERAGE_PRECISION
+) -> str:
     """The verdict with its reasons, and the gain over the champion with the slices, as HTML."""
-    case = verdict.case
+    case, counted = verdict.case, escape(measure.counted).capitalize()
     lines = ['<section class="tables"><div class="panel"><h2>Against the champion</h2>']
     lines.append(
         f'<p class="note">{escape(candidate)} {"passed the gate" if verdict.passed else "did not pass the gate"}, '
@@ -24,7 +28,7 @@ def gate_section(candidate: str, champion: str | None, verdict: Verdict) -> str:
     if case.gain is not None:
         weeks = f"{len(case.compared)} weeks, {case.compared[0]} to {case.compared[-1]}"
         lines.append(
-            f"<p>Average precision <b>{case.gain.value:+.4f}</b> "
+            f"<p>{escape(case.gained).capitalize()} <b>{case.gain.value:+.4f}</b> "
             f'<span class="range">{case.gain.low:+.4f} to {case.gain.high:+.4f}</span> over {weeks}</p>'
         )
     lines.append("<table><thead><tr><th>Rule</th><th></th><th>What was found</th></tr></thead><tbody>")
@@ -36,9 +40,9 @@ def gate_section(candidate: str, champion: str | None, verdict: Verdict) -> str:
     lines.append("</tbody></table></div>")
     if case.slices:
         lines.append(
-            '<div class="panel"><h2>Gain by slice</h2><table><thead><tr><th>Slice</th><th>Frauds</th>'
+            f'<div class="panel"><h2>Gain by slice</h2><table><thead><tr><th>Slice</th><th>{counted}</th>'
         )
-        lines.append("<th>Average precision</th></tr></thead><tbody>")
+        lines.append(f"<th>{escape(case.gained).capitalize()}</th></tr></thead><tbody>")
         for part in case.slices:
             lines.append(
                 f"<tr><td>{escape(part.name)}</td><td>{part.positives:,}</td><td>{part.gain:+.4f}</td></tr>"

@@ -1,7 +1,7 @@
 """The health of a champion: what is looked at after its promotion, and when it has to go.
 
-- *matured average precision*: a week whose labels have come since, against the weeks that it was promoted on. The
-  upper end of its 95 % interval must not lie below their mean by more than a margin;
+- *the matured measure*, such as average precision: a week whose labels have come since, against the weeks that it was
+  promoted on. The better end of its 95 % interval must not be worse than their mean by more than a margin;
 - *score drift*: the population stability index of its own scores of the latest labelled week, over tenths of those of
   its first week, the first that it was not fitted on;
 - *errors* and *latency* of the service, as far as it served enough requests to tell.
@@ -14,6 +14,8 @@ from typing import Any
 import polars as pl
 
 from my_platform.learning.bootstrap import Interval
+from my_platform.learning.detection import AVERAGE_PRECISION
+from my_platform.learning.measure import Measure
 
 _CLASSES = 10
 
@@ -23,7 +25,8 @@ class Limits:
     """What a champion may do before it is rolled back.
 
     Attributes:
-        precision_drop: by how much a matured week's average precision may be lower.
+        precision_drop: by how much a matured week's average precision may be lower, or by which share an error may be
+            larger.
         score_index: population stability index of its own scores. Of twelve weeks of simulated data, up to twelve weeks
             after a model's first, the largest was .03.
         error_share: requests that failed by the service's own fault.
@@ -53,8 +56,8 @@ class Health:
     """What is known of a champion.
 
     Attributes:
-        promoted_on: mean average precision of the weeks that it was promoted on; None where there were none.
-        matured: average precision of the weeks whose labels came since.
+        promoted_on: the measure's mean over the weeks that it was promoted on; None where there were none.
+        matured: the measure of the weeks whose labels came since.
         score_index: of the latest scored week; None where none came after those weeks.
     """
 
@@ -76,17 +79,17 @@ class Health:
         }
 
 
-def breaches(health: Health, limits: Limits) -> list[str]:
+def breaches(health: Health, limits: Limits, measure: Measure = AVERAGE_PRECISION) -> list[str]:
     """What is beyond its limit, in words; nothing of a healthy champion."""
     found = []
     if health.promoted_on is not None:
-        least = health.promoted_on - limits.precision_drop
+        least = measure.least(health.promoted_on, limits.precision_drop)
         found += [
-            f"average precision of week {week} is {interval.value:.4f} (95 %: {interval.low:.4f} to "
+            f"{measure.name} of week {week} is {interval.value:.4f} (95 %: {interval.low:.4f} to "
             f"{interval.high:.4f}), of the weeks it was promoted on {health.promoted_on:.4f}; a drop of "
             f"{limits.precision_drop:g} is allowed"
             for week, interval in health.matured
-            if interval.high < least
+            if measure.is_worse(interval, least)
         ]
     if health.score_index is not None and health.score_index > limits.score_index:
         found.append(

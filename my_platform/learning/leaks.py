@@ -20,25 +20,25 @@ from my_platform.incremental.checks import Check, CheckResult
 HIGHEST_AUC = 0.85
 """From here on a single feature looks like a label.
 
-On five weeks of the Fraud Detection Handbook the best of 33 honest features has .71 to .74; a label of which one in
+On five weeks of card payments the best of 33 honest features has .71 to .74; a label of which one in
 ten is wrong has .89, one in twenty .95, and a window that counts the row's own label .995. Labels that are known
 some days early give .77 to .80: no bound on one feature tells those from good features, the replay does.
 """
-FEWEST_FRAUDS = 50
+FEWEST_POSITIVES = 50
 _MOST_OF_ONE, _MOST_OF_ZERO = 5_000, 20_000
 _STANDARD_ERRORS = 3
 
 TRAINING_CHECKS = (
     Check("only_the_past", "Every row happened, and its label was known, before the model is fitted."),
     Check("distinct_rows", "No row stands twice."),
-    Check("labels_complete", "Every row has a label, and both labels occur."),
+    Check("labels_complete", "Every row has a label, and not all have the same."),
     Check("finite_features", "No feature is infinite."),
     Check("no_label_among_features", "No feature is the label, or made of the label of its own row."),
     Check("no_feature_like_a_label", f"No single feature has an AUC above {HIGHEST_AUC}.", "warn"),
 )
 SCORING_CHECKS = (
     Check("unseen_rows", "No scored row is one that the model was fitted on."),
-    Check("every_row_scored", "Every row is scored, once, with a probability."),
+    Check("every_row_scored", "Every row is scored, once, with a number that can be."),
 )
 
 
@@ -50,9 +50,10 @@ class Roles:
         key: identifies a row.
         time: when the row happened, UTC.
         known_at: when its label became known, UTC.
-        label: a boolean, or 0 and 1.
+        label: a boolean, or 0 and 1; or a number, where `number` says so.
         features: what a model is fitted on.
         made_of_label: columns of the source that tell the label of their own row; never features.
+        number: whether the label is any number.
     """
 
     key: str
@@ -61,6 +62,7 @@ class Roles:
     label: str
     features: tuple[str, ...]
     made_of_label: tuple[str, ...] = ()
+    number: bool = False
 
 
 def judge_training_set(
@@ -88,26 +90,32 @@ def judge_training_set(
 
 
 def judge_scores(
-    scored: pl.DataFrame, fitted_on: pl.Series, wanted: int, *, key: str, score: str
+    scored: pl.DataFrame, fitted_on: pl.Series, wanted: int, *, key: str, score: str, number: bool = False
 ) -> tuple[CheckResult, ...]:
     """How scored rows answer ``SCORING_CHECKS``.
 
     Args:
         fitted_on: the keys that the model was fitted on.
         wanted: how many rows there are to score.
+        number: whether a score is any finite number, and no probability.
 
     Raises:
         Refused: the answer to a check is no; with all answers, and the column, row and value.
     """
     seen = scored.filter(pl.col(key).is_in(fitted_on.implode()))
     column = pl.col(score)
-    odd = scored.filter(~column.is_between(0, 1).fill_null(False))
+    expected = "expected each row once, a finite number" if number else "expected each row once, 0 to 1"
+    fits = column.is_finite() if number else column.is_between(0, 1)
+    odd = scored.filter(~fits.fill_null(False))
     twice = scored.filter(pl.col(key).is_duplicated())
     whole = scored.height == wanted and not odd.height and not twice.height
     said = f"{scored.height} of {wanted} rows are scored"
     if odd.height or twice.height:
         said = _first(
-            odd if odd.height else twice, key, score if odd.height else key, "expected each row once, 0 to 1"
+            odd if odd.height else twice,
+            key,
+            score if odd.height else key,
+            expected,
         )
     results = (
         CheckResult(
@@ -174,6 +182,11 @@ def _labels_complete(rows: pl.DataFrame, roles: Roles) -> CheckResult:
         found = rows.filter(missing)
         said = _first(found, roles.key, roles.label, "expected a label in each row")
         return CheckResult("labels_complete", False, {"rows": found.height}, said)
+    if roles.number:
+        values = {"distinct_values": label.n_unique()}
+        said = f"column {roles.label} is {label.first()!r} in each row; take a longer window"
+        constant = label.n_unique() < 2
+        return CheckResult("labels_complete", not constant, values, said if constant else "")
     counts = {str(value): n for value, n in rows.group_by(roles.label).len().sort(roles.label).iter_rows()}
     if label.n_unique() == 2:
         return CheckResult("labels_complete", True, counts)
@@ -209,10 +222,12 @@ def _no_label_among_features(rows: pl.DataFrame, roles: Roles) -> CheckResult:
 
 def _no_feature_like_a_label(rows: pl.DataFrame, roles: Roles) -> CheckResult:
     """On a part of the rows, chosen by a hash of their keys; what chance may have done is not flagged."""
+    if roles.number:
+        return CheckResult("no_feature_like_a_label", True, {}, "the label is a number, which has no AUC")
     label = pl.col(roles.label).cast(pl.Float64, strict=False)
     ones, zeros = rows.filter(label == 1), rows.filter(label == 0)
     check = "no_feature_like_a_label"
-    if ones.height < FEWEST_FRAUDS or not zeros.height:
+    if ones.height < FEWEST_POSITIVES or not zeros.height:
         return CheckResult(check, True, {"positive_rows": ones.height}, "too few positive rows to tell")
     part = pl.concat([sample(ones, roles.key, _MOST_OF_ONE), sample(zeros, roles.key, _MOST_OF_ZERO)])
     found = single_feature_auc(part.select(roles.features), part.select(label == 1).to_series())

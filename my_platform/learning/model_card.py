@@ -1,6 +1,6 @@
 """Model cards in Markdown, made from what was recorded of a model and nothing else (Mitchell et al., 2019)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from my_platform.learning.budgets import Budget, Measured
@@ -20,7 +20,11 @@ def model_card(
         intended: what it is for and what it is not for, a few sentences of the domain.
     """
     train = about["train"]
-    share = train["frauds"] / train["rows"]
+    found = (
+        f", {train['frauds']:,} of them frauds ({train['frauds'] / train['rows']:.2%})"
+        if "frauds" in train
+        else ""
+    )
     return "\n".join(
         [
             f"# {name}, week {week}",
@@ -29,8 +33,7 @@ def model_card(
             "",
             "## Trained on",
             "",
-            f"{train['rows']:,} rows of {train['from']} to {train['to']}, {train['frauds']:,} of them frauds "
-            f"({share:.2%}), {len(about['features'])} features.",
+            f"{train['rows']:,} rows of {train['from']} to {train['to']}{found}, {len(about['features'])} features.",
             "",
             "## Made by",
             "",
@@ -44,26 +47,46 @@ def model_card(
 
 def with_test(card: str, figures: Mapping[str, Any]) -> str:
     """A card with the figures of its test week, as `metrics.json` holds them, in place of those it had."""
-    test, calibration = figures["test"], figures["calibration"]
+    test = figures["test"]
+    detects = "frauds" in test
     rows = {name: _with_interval(found) for name, found in figures["intervals"].items()}
-    rows["expected ÷ found frauds"] = _with_interval(calibration)
-    threshold = figures["operating_threshold"]
-    rows[f"threshold for {threshold['cards_a_day']} cards a day"] = f"{threshold['score']:.4f}"
-    slices = [
-        f"| {part['slice']} = {part['value']} | {part['rows']:,} | {part['frauds']:,} | "
-        f"{_with_interval(part['average_precision']) if part['average_precision'] else '–'} |"
-        for part in figures["slices"]
-    ]
+    rows[f"expected ÷ found{' frauds' if detects else ''}"] = _with_interval(figures["calibration"])
+    if threshold := figures.get("operating_threshold"):
+        rows[f"threshold for {threshold['cards_a_day']} cards a day"] = f"{threshold['score']:.4f}"
+    found = f", {test['frauds']:,} of them frauds" if detects else ""
     tested = [
-        f"{test['rows']:,} rows of {test['from']} to {test['to']}, {test['frauds']:,} of them frauds.",
+        f"{test['rows']:,} rows of {test['from']} to {test['to']}{found}.",
         "",
         *_table(rows),
         "",
-        "| slice | rows | frauds | average precision |",
-        "|---|---|---|---|",
-        *slices,
+        *(_slices_detected(figures["slices"]) if detects else _slices_forecast(figures["slices"])),
     ]
     return _with_section(card, _TESTED, tested)
+
+
+def _slices_detected(slices: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        "| slice | rows | frauds | average precision |",
+        "|---|---|---|---|",
+        *(
+            f"| {part['slice']} = {part['value']} | {part['rows']:,} | {part['frauds']:,} | "
+            f"{_with_interval(part['average_precision']) if part['average_precision'] else '–'} |"
+            for part in slices
+        ),
+    ]
+
+
+def _slices_forecast(slices: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        "| slice | rows | mean absolute error | naive |",
+        "|---|---|---|---|",
+        *(
+            f"| {part['slice']} = {part['value']} | {part['rows']:,} | "
+            + " | ".join("–" if part[name] is None else f"{part[name]:,.3f}" for name in ("mae", "naive"))
+            + " |"
+            for part in slices
+        ),
+    ]
 
 
 def with_budget(card: str, measured: Measured, budget: Budget, native: Measured | None = None) -> str:

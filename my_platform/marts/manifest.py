@@ -5,9 +5,9 @@ Where a model says what it is, in its properties file::
     config:
       meta:
         my_platform:
-          asset: marts/daily_fraud_by_segment
+          asset: marts/daily_orders_by_shop
           reads:                      # only where a read differs from its source's own default
-            labelled_transactions: {first: -6, last: 0, gaps: pass, at_least: 1}
+            orders: {first: -6, last: 0, gaps: pass, at_least: 1}
 
 and a source says the same of itself, with ``partitioned: false`` for a table that is not cut into days. A
 model that names no asset is no mart; it may be a step (ephemeral, view or table) on the way to one, and

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from my_platform.learning import evidence
-from my_platform.learning.metrics import average_precision
+from my_platform.learning.measure import Measure, figure
 from my_platform.learning.registry import Candidate
 from my_platform.operations.models import Models
 from my_platform.operations.weekly_tests import Tests
@@ -27,14 +27,16 @@ def compare(models: Models, first: Candidate, second: Candidate) -> dict[str, An
     ours = _tests(models, second, before)[1]
     weeks = sorted(theirs.keys() & ours.keys())[-contender.policy.weeks :]
     paired = [models.weekly.paired(contender, week, ours[week], predictions, theirs[week]) for week in weeks]
-    gain = evidence.gain(paired, contender.policy)
+    measure = contender.measure
+    gain = evidence.gain(paired, contender.policy, measure)
     return {
         "first": _facts(models, first),
         "second": _facts(models, second),
+        "measure": {name: getattr(measure, name) for name in ("name", "short", "gained", "counted")},
         "same_recipe": first.recipe == second.recipe,
-        "weeks": [_of_week(week, rows) for week, rows in zip(weeks, paired, strict=True)],
+        "weeks": [_of_week(week, rows, measure) for week, rows in zip(weeks, paired, strict=True)],
         "gain": gain.as_json() if gain else None,
-        "slices": [asdict(part) for part in evidence.slice_gains(paired, contender.columns.slices)],
+        "slices": [asdict(part) for part in evidence.slice_gains(paired, contender.columns.slices, measure)],
     }
 
 
@@ -47,13 +49,9 @@ def _tests(models: Models, candidate: Candidate, before: str) -> tuple[str, Test
     return contender.predictions, models.weekly.of_recipe(contender, before)
 
 
-def _of_week(week: str, rows: pl.DataFrame) -> dict[str, Any]:
-    frauds = int(rows["fraud"].sum())
-    both = {"week": week, "rows": rows.height, "frauds": frauds}
-    if not 0 < frauds < rows.height:
-        return {**both, "first": None, "second": None}
-    first, second = (average_precision(rows["fraud"], rows[name]) for name in (evidence.CHAMPION, "score"))
-    return {**both, "first": first, "second": second}
+def _of_week(week: str, rows: pl.DataFrame, measure: Measure) -> dict[str, Any]:
+    first, second = (figure(measure, rows, name) for name in (evidence.CHAMPION, "score"))
+    return {"week": week, "rows": rows.height, **measure.counts(rows), "first": first, "second": second}
 
 
 def _facts(models: Models, candidate: Candidate) -> dict[str, Any]:

@@ -266,7 +266,7 @@ def wrong_instance(instance: dg.DagsterInstance, dagster_home: Path | None) -> s
 
 
 def asset_key(name: str) -> dg.AssetKey:
-    """The Dagster key of an asset: ``validated/transactions`` has two parts."""
+    """The Dagster key of an asset: ``validated/orders`` has two parts."""
     return dg.AssetKey(name.split("/"))
 
 

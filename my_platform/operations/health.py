@@ -12,10 +12,8 @@ import polars as pl
 from my_platform.errors import DamagedBundle, DamagedObject, PlatformError
 from my_platform.learning.bundle import Bundle, read_bundle
 from my_platform.learning.contender import Contender
-from my_platform.learning.evaluation import week_figures
 from my_platform.learning.health import Health, InService, breaches, score_classes
 from my_platform.learning.ledger import Line, Served
-from my_platform.learning.metrics import average_precision
 from my_platform.operations.models import Models
 from my_platform.quality.drift import chance_index, stability_index
 
@@ -108,7 +106,8 @@ def _of_tests(
         for week, version in bundle.about["tested"].items()
         if week in there
     }
-    then = {week: rows for week, rows in then.items() if _has_both(rows)}
+    measure = contender.measure
+    then = {week: rows for week, rows in then.items() if measure.tells(rows)}
     if not then:
         return Health(service=service)
     last = max(then)
@@ -116,12 +115,8 @@ def _of_tests(
     rows_since = {week: weekly.rows(contender, week, since[week]) for week in sorted(since)}
     index, latest = _drift(models, contender, champion, bundle.files)
     return Health(
-        promoted_on=fmean(average_precision(rows["fraud"], rows["score"]) for rows in then.values()),
-        matured=[
-            (week, week_figures(week, rows, contender.looked_at).average_precision)
-            for week, rows in rows_since.items()
-            if _has_both(rows)
-        ],
+        promoted_on=fmean(measure.value(rows) for rows in then.values()),
+        matured=[(week, measure.interval(rows)) for week, rows in rows_since.items() if measure.tells(rows)],
         score_index=index,
         scored_week=latest,
         service=service,
@@ -152,7 +147,8 @@ def _drift(
 def _look(models: Models, use: str, champion: Served, service: Path | None) -> Looked:
     health = health_of(models, champion, service)
     contender = models.contenders.get(champion.model)
-    return Looked(use, champion, health, breaches(health, contender.policy.limits) if contender else [])
+    breached = breaches(health, contender.policy.limits, contender.measure) if contender else []
+    return Looked(use, champion, health, breached)
 
 
 def _answered(models: Models, looked: Looked) -> Looked:
@@ -198,7 +194,3 @@ def in_service(path: Path | None, champion: Served) -> InService | None:
 def _some(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows at equal steps, enough to tell a distribution by."""
     return rows.gather_every(max(1, rows.height // _ROWS_SCORED))
-
-
-def _has_both(rows: pl.DataFrame) -> bool:
-    return bool(rows["fraud"].any() and not rows["fraud"].all())

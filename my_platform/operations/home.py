@@ -103,7 +103,7 @@ def load_services(settings: Settings) -> list[Service]:
 
 def load_logged(settings: Settings) -> list[LoggedTable]:
     """The prediction logs that the domains land as tables."""
-    modules = [_domain(name) for name in settings.domains]
+    modules = load_domains(settings)
     return [each for module in modules if hasattr(module, "logged") for each in module.logged(settings)]
 
 
@@ -150,6 +150,15 @@ def document_domains(settings: Settings) -> list[Path]:
     if not pages:
         raise PlatformError(f"none of {', '.join(settings.domains)} has a function `document(folder)`")
     return pages
+
+
+def load_domains(settings: Settings) -> list[ModuleType]:
+    """The modules that the settings name, in that order.
+
+    Raises:
+        PlatformError: one cannot be imported.
+    """
+    return [_domain(name) for name in settings.domains]
 
 
 def _domain(name: str) -> ModuleType:

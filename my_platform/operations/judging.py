@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
 from typing import Any
 
 import polars as pl
@@ -12,11 +11,10 @@ from my_platform.incremental.declare import Grain
 from my_platform.learning import evidence
 from my_platform.learning.budgets import Measured, measure, over_budget
 from my_platform.learning.contender import Contender
-from my_platform.learning.decisions import operating_threshold
 from my_platform.learning.gate import Case, Kind, Verdict, judge
 from my_platform.learning.ledger import Served
 from my_platform.learning.registry import Candidate
-from my_platform.learning.thresholds import OperatingCurve, operating_curve
+from my_platform.learning.thresholds import OperatingCurve
 from my_platform.operations.exports import Exported, NotExported, find_export
 from my_platform.operations.online_budget import measure_with_features
 from my_platform.operations.weekly_tests import Tests, WeeklyTests
@@ -42,12 +40,12 @@ class Judged:
 
     Attributes:
         tests: the weekly tests that were looked at.
-        threshold: the operating threshold, as the median over them; None where there are none.
+        threshold: the operating threshold, as the median over them; None where there are none, or it has no meaning.
         measured: what the model takes as it is served.
         files: of the bundle: the model's own, and what serves.
         native: what the model's own files take, where others serve.
         exported: what the bundle says of those others.
-        curve: what each threshold would have had looked at in the same tests; None where there are none.
+        curve: what each threshold would have had looked at in the same tests; None as well.
     """
 
     verdict: Verdict
@@ -64,7 +62,7 @@ def judge_candidate(
     weekly: WeeklyTests, contender: Contender, candidate: Candidate, rival: Rival | None
 ) -> Judged:
     """The gate's verdict on a candidate; what cannot be read of it speaks against it."""
-    policy, failed = contender.policy, []
+    policy, ruler, failed = contender.policy, contender.measure, []
     all_own = weekly.of_recipe(contender, candidate.week)
     own = {week: all_own[week] for week in sorted(all_own)[-policy.weeks :]}
     both = sorted(all_own.keys() & rival.tests.keys())[-policy.weeks :] if rival else []
@@ -99,24 +97,23 @@ def judge_candidate(
     except (DamagedObject, NotExported) as error:
         failed.append(str(error))
     unsound, warned = _failed_checks(weekly, contender, candidate, own, exported)
-    expected, observed = evidence.expected_and_observed(tested)
+    expected, observed = ruler.totals(tested)
     case = Case(
         kind=_kind(candidate, rival, paired),
         weeks=list(own),
         expected=expected,
         observed=observed,
         compared=both,
-        gain=evidence.gain(paired, policy),
-        slices=evidence.slice_gains(paired, contender.columns.slices),
+        gain=evidence.gain(paired, policy, ruler),
+        slices=evidence.slice_gains(paired, contender.columns.slices, ruler),
         over_budget=over,
         failed_checks=[*failed, *unsound],
         warnings=warned,
+        gained=ruler.gained,
     )
-    thresholds = [operating_threshold(rows, contender.looked_at) for rows in tested]
-    threshold = median(thresholds) if thresholds else None
+    threshold, curve = ruler.operating(tested, contender.looked_at)
     about = exported.as_json() if exported else {}
-    curve = operating_curve(tested)
-    return Judged(judge(case, policy), own, threshold, measured, files, native, about, curve)
+    return Judged(judge(case, policy, ruler), own, threshold, measured, files, native, about, curve)
 
 
 def _kind(candidate: Candidate, rival: Rival | None, paired: Sequence[pl.DataFrame]) -> Kind:

@@ -58,7 +58,7 @@ def described(project: Project, asset: Asset, column: str) -> str:
 
 
 def _named(columns: tuple[tuple[str, str], ...]) -> str:
-    """Columns by asset: ``validated/transactions: TX_AMOUNT, TX_DATETIME; …``."""
+    """Columns by asset: ``validated/orders: CENTS, ORDERED_AT; …``."""
     by_asset: dict[str, list[str]] = {}
     for asset, column in columns:
         by_asset.setdefault(asset, []).append(column)

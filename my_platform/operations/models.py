@@ -1,5 +1,6 @@
 """The models of a home: which there are, what they are called, and who serves."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,6 @@ from my_platform.incremental.declare import Publication
 from my_platform.learning.bundle import read_bundle
 from my_platform.learning.contender import Contender
 from my_platform.learning.ledger import Served
-from my_platform.learning.metrics import average_precision
 from my_platform.learning.registry import Candidate, Registered, Registry
 from my_platform.operations.outcome import Heads
 from my_platform.operations.platform import Workspace
@@ -116,7 +116,7 @@ class Models:
         fitted = [c.model for c in self.contenders.values() if c.use == use and self.weekly.current(c.model)]
         found = [self.candidate(model) for model in fitted]
         if len(found) > 1:
-            found.sort(key=lambda candidate: (candidate.week, self._mean_precision(candidate)), reverse=True)
+            found.sort(key=lambda candidate: (candidate.week, self._rank(candidate)), reverse=True)
         return found
 
     def registered(self, candidate: Candidate) -> Registered | None:
@@ -153,16 +153,16 @@ class Models:
             return [str(error)]
         return bundle.other_code(self.workspace.project.code_versions)
 
-    def _mean_precision(self, candidate: Candidate) -> float:
-        """The mean average precision over the weekly tests that the gate would look at."""
+    def _rank(self, candidate: Candidate) -> float:
+        """How good a model is over the weekly tests that the gate would look at: the higher, the better."""
         contender = self.contender(candidate.model)
         tests = self.weekly.of_recipe(contender, candidate.week)
         found = []
         for week in sorted(tests)[-contender.policy.weeks :]:
             rows = self.weekly.rows(contender, week, tests[week])
-            if rows["fraud"].any() and not rows["fraud"].all():
-                found.append(average_precision(rows["fraud"], rows["score"]))
-        return sum(found) / len(found) if found else 0.0
+            if contender.measure.tells(rows):
+                found.append(contender.measure.rank(contender.measure.value(rows)))
+        return sum(found) / len(found) if found else -math.inf
 
 
 def _told(registered: Registered) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def _show(models: Models, candidate: Candidate, champion: Served | None, judged:
     except DamagedObject:
         return
     named = f"{champion.model} {champion.week}" if champion is not None else None
-    section = gate_section(f"{candidate.model} {candidate.week}", named, judged.verdict)
+    section = gate_section(f"{candidate.model} {candidate.week}", named, judged.verdict, contender.measure)
     replace_file(Path(report), html.decode().replace(MARK, section).encode())
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from my_platform.errors import PlatformError
+from my_platform.learning.contender import Contender
 from my_platform.operations.analysts import keep_current
 from my_platform.operations.candidates import kept, switch
 from my_platform.operations.heads import DagsterHeads
@@ -36,6 +37,14 @@ from my_platform.operations.selection import allow
 from my_platform.settings import Settings
 from my_platform.storage.backfill_book import BackfillBook
 from my_platform.storage.lake import ABSENT, json_in
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The figures of a week, as its evaluation keeps them, and the model asset that they are of."""
+
+    contender: Contender
+    figures: dict[str, Any]
 
 
 @dataclass
@@ -72,8 +81,8 @@ class Session:
         """Bring the selected assets and days up to date; see ``operations.refresh``."""
         if "://" not in self.settings.landing and not any(Path(self.settings.landing).glob("*")):
             raise PlatformError(
-                f"nothing has landed in {self.settings.landing}. Drop files there, or run `my-platform simulate "
-                "--days 90` or `my-platform import-handbook FOLDER`"
+                f"nothing has landed in {self.settings.landing}. Drop files there, or have a command of the "
+                "domain land some, such as `my-platform simulate --days 90`"
             )
         end_orphans(self.instance)
         job = refresh_job(self.workspace, place_of(self.settings))
@@ -120,8 +129,24 @@ class Session:
         return dict(sorted(found.items()))
 
     def evaluation(self, week: str | None) -> dict[str, Any]:
-        """The figures of a week; of the last evaluated one where none is named."""
-        heads = self.versions().get("evaluation", {})
+        """The figures of a week of the first model, of the last evaluated one where none is named."""
+        return self.evaluated(week).figures
+
+    def evaluated(self, week: str | None, use: str | None = None) -> Evaluated:
+        """The figures of a week, of the last evaluated one where none is named.
+
+        Args:
+            use: what the model is for; where none is named, that of the first model.
+
+        Raises:
+            PlatformError: there is no such use, or the week has not been evaluated.
+        """
+        contenders = [c for c in self.models.contenders.values() if use in (None, c.use)]
+        if not contenders:
+            known = ", ".join(self.models.uses) or "none"
+            raise PlatformError(f"no model is for {use or 'anything'}; uses are: {known}")
+        contender = contenders[0]
+        heads = self.versions().get(contender.evaluation, {})
         if not heads:
             raise PlatformError("no week has been evaluated; run `my-platform refresh` first")
         week = week or max(heads)
@@ -129,9 +154,9 @@ class Session:
             raise PlatformError(
                 f"the week {week} has not been evaluated; there are {min(heads)} to {max(heads)}, on Wednesdays"
             )
-        figures = json_in(self.workspace.lake.read("evaluation", week, heads[week]), "metrics.json")
+        figures = json_in(self.workspace.lake.read(contender.evaluation, week, heads[week]), "metrics.json")
         assert isinstance(figures, dict)
-        return figures
+        return Evaluated(contender, figures)
 
     def quarantined(
         self, asset: str | None, partition: str | None

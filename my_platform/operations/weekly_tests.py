@@ -80,7 +80,7 @@ class WeeklyTests:
         return about["predictions"], about["tested"]
 
     def rows(self, contender: Contender, week: str, predictions: str) -> pl.DataFrame:
-        """The scored test rows of a week by key: key, day, card, score, fraud, slices, and amount where it is declared.
+        """The scored test rows of a week by key: key, day, cluster, score, label, slices, and amount where it is declared.
 
         Raises:
             DamagedObject: a stored value is not whole.
@@ -106,9 +106,9 @@ class WeeklyTests:
                 *columns.slices,
                 key=columns.key,
                 day=pl.col(columns.time).dt.date(),
-                card=columns.cluster,
+                cluster=columns.cluster,
                 score=columns.score,
-                fraud=columns.label,
+                label=columns.label,
                 **amount,
             )
         )

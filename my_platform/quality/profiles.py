@@ -96,7 +96,7 @@ def profile_table(validated: Asset, **catalogue: Any) -> Asset:
 
 
 def table_name(asset: str) -> str:
-    """The table of an asset: ``transactions`` of ``validated/transactions``."""
+    """The table of an asset: ``orders`` of ``validated/orders``."""
     return asset.rpartition("/")[2]
 
 

@@ -1,6 +1,6 @@
 """Keys that other tables know, as small assets, so that a rule may count on them and stay exact.
 
-A rule such as "every TERMINAL_ID is one of the terminals" reads another table, and each of its changes
+A rule such as "every SHOP_ID is one of the shops" reads another table, and each of its changes
 would have every day checked again. Two small tables stand between: the known keys, which do not change when
 a profile does, and the keys of a day that are not known, which are mostly none and stay so when a key is
 added. A day is checked again when, and only when, a key that it refers to becomes known or unknown.

@@ -24,7 +24,7 @@ from my_platform.learning.export.parity import MODEL_FILE
 from my_platform.learning.export.scoring import OnnxModel, load_onnx
 
 SCORES: Mapping[str, Column] = {
-    "PROBABILITY": Column(pl.Float64(), "probability of fraud, as the champion of the day says"),
+    "PROBABILITY": Column(pl.Float64(), "probability, as the champion of the day says"),
     "FLAGGED": Column(pl.Boolean(), "whether it reaches the operating threshold; null where there is none"),
     "THRESHOLD": Column(pl.Float64(), "the operating threshold of the champion's bundle"),
     "MODEL": Column(pl.String(), "the model that is champion"),

@@ -13,7 +13,7 @@ from my_platform.domains.fraud.features import FEATURES, customer_spending, term
 from my_platform.domains.fraud.labels import labelled_transactions
 from my_platform.domains.fraud.models import load_model, weekly_assets
 from my_platform.domains.fraud.monitor import monitor_asset
-from my_platform.domains.fraud.publishing import USE, model_publisher, report_publisher
+from my_platform.domains.fraud.publishing import USE, model_publisher
 from my_platform.domains.fraud.scored_requests import (
     FEATURE_ASSETS,
     SKEW,
@@ -26,6 +26,7 @@ from my_platform.domains.fraud.scored_requests import (
 )
 from my_platform.domains.fraud.service import online_forms
 from my_platform.domains.fraud.smaller import smaller_assets
+from my_platform.domains.fraud.summary import beside_published
 from my_platform.domains.fraud.tabm import load_net, tabm_assets
 from my_platform.domains.fraud.tabm_tuned import tuned_asset
 from my_platform.domains.fraud.tuning import (
@@ -38,6 +39,7 @@ from my_platform.features.assets import feature_asset
 from my_platform.incremental.declare import Asset, Column, Grain
 from my_platform.learning.contender import Contender, TestColumns
 from my_platform.learning.nets.compute import device_kind
+from my_platform.learning.publishing import report_publisher
 from my_platform.learning.registry import Registry
 from my_platform.learning.tracking import Tracker
 from my_platform.marts.assets import mart_assets
@@ -131,7 +133,7 @@ def assets(settings: Settings) -> list[Asset]:
             seed=parameters.SEED,
             threads=settings.threads,
             publish_model=model_publisher(registry),
-            publish_report=report_publisher(settings.reports, registry),
+            publish_report=report_publisher(settings.reports, registry, USE),
         ),
         export_asset(fraud_lightgbm_onnx, "fraud_lightgbm", kinds=("lightgbm",)),
         *_served(settings, (spending, usual, risk)),
@@ -186,12 +188,12 @@ def _nets(settings: Settings, registry: Registry) -> list[Asset]:
         devices=settings.cuda_devices,
         checkpoints=settings.checkpoints,
         publish_model=model_publisher(registry),
-        publish_report=report_publisher(settings.reports, registry),
+        publish_report=report_publisher(settings.reports, registry, USE),
     )
     exported = export_asset(fraud_tabm_onnx, "fraud_tabm", kinds=("torch",))
     blend = blend_assets(
         publish_model=model_publisher(registry),
-        publish_report=report_publisher(settings.reports, registry),
+        publish_report=report_publisher(settings.reports, registry, USE),
     )
     if settings.variants == "off":
         return [*nets, exported, *blend]
@@ -236,6 +238,7 @@ def contenders(settings: Settings) -> list[Contender]:
         "rows": "transactions",
         "consistency": (SKEW,),
         "online": online_forms,
+        "summary": beside_published,
     }
     choice = lightgbm_choice(settings)
     found = [

@@ -1,18 +1,14 @@
-"""How files are landed: Parquet tables by day, profiles and the calendar, each renamed into place."""
+"""Where the tables of this domain are landed, and what they look like there."""
 
-import json
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from my_platform.errors import SourceError
 from my_platform.storage.calendar import Calendar, calendar_path, json_date, read_calendar, read_json
+from my_platform.storage.landing_files import extend_calendar, write_json, write_table
 
 TRANSACTION_SCHEMA = pl.Schema(
     {
@@ -28,9 +24,17 @@ REPORT_SCHEMA = pl.Schema(
 )
 LABEL_DELAY = timedelta(days=7)
 
-_ROWS_PER_GROUP = 1 << 20
-
-__all__ = ["Calendar", "SourceError", "calendar_path", "json_date", "read_calendar", "read_json"]
+__all__ = [
+    "Calendar",
+    "SourceError",
+    "calendar_path",
+    "extend_calendar",
+    "json_date",
+    "read_calendar",
+    "read_json",
+    "write_json",
+    "write_table",
+]
 
 
 @dataclass(frozen=True)
@@ -68,24 +72,6 @@ def simulator_path(landing: Path) -> Path:
     return landing / "simulator.json"
 
 
-@contextmanager
-def _renamed_into_place(path: Path) -> Iterator[Path]:
-    """A hidden path in the same folder that becomes `path` at the end, or nothing on an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(8)}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_table(frame: pl.DataFrame, path: Path) -> None:
-    """Land a frame as Parquet (zstd); the same rows give the same bytes."""
-    with _renamed_into_place(path) as temporary:
-        frame.rechunk().write_parquet(temporary, compression="zstd", row_group_size=_ROWS_PER_GROUP)
-
-
 def read_table(path: Path, schema: pl.Schema) -> pl.DataFrame:
     """Read a landed Parquet file that must have exactly the columns and types of `schema`.
 
@@ -106,23 +92,3 @@ def transaction_reports(transaction_ids: pl.Series, times: pl.Series, frauds: pl
     """The label of each transaction (REPORT_SCHEMA), known LABEL_DELAY after the transaction."""
     frame = pl.DataFrame({"TRANSACTION_ID": transaction_ids, "REPORTED_AT": times, "IS_FRAUD": frauds})
     return frame.with_columns(pl.col("REPORTED_AT") + LABEL_DELAY)
-
-
-def write_json(value: dict[str, Any], path: Path) -> None:
-    """Land a JSON object; the same value gives the same bytes."""
-    with _renamed_into_place(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def extend_calendar(landing: Path, first: date, last: date | None) -> Calendar:
-    """Let the calendar cover first … last too, and return what it covers now.
-
-    The first day never moves later and the last never earlier; None, until today, is the latest of all.
-    """
-    present = read_calendar(landing)
-    if present is not None:
-        first = min(first, present.first)
-        last = None if last is None or present.last is None else max(last, present.last)
-    text = None if last is None else last.isoformat()
-    write_json({"first": first.isoformat(), "last": text}, calendar_path(landing))
-    return Calendar(first, last)

@@ -22,15 +22,12 @@ from my_platform.domains.fraud.features import FEATURES, OF_FEATURES, joined
 from my_platform.domains.fraud.training import days_without_rows, training_assets
 from my_platform.errors import Refused
 from my_platform.incremental.declare import Asset, Column, Grain, Produced, Read, same, table
-from my_platform.learning.fitting import fit_lightgbm, load_lightgbm, predict_lightgbm
+from my_platform.learning.fitting import TRAINING_POOL, fit_lightgbm, load_lightgbm, predict_lightgbm
 from my_platform.learning.leaks import (
     SCORING_CHECKS,
     judge_scores,
 )
 from my_platform.storage.lake import file_in, files_table
-
-# One model at a time is fitted, as each takes all the threads that it is given.
-TRAINING_POOL = "training"
 
 
 def fraud_lightgbm(

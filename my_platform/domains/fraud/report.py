@@ -9,11 +9,11 @@ from typing import Any
 import polars as pl
 
 from my_platform.domains.fraud import protocol
-from my_platform.domains.fraud.report_style import STYLE
 from my_platform.learning import charts, metrics
 from my_platform.learning.bootstrap import Interval
 from my_platform.learning.evaluation import FullEvaluation, WeekFigures
 from my_platform.learning.gate_section import MARK
+from my_platform.learning.report_style import STYLE
 from my_platform.learning.slices import Slice
 
 PUBLISHED_TRAINING_WEEK = date(2018, 7, 25)

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from my_platform.domains.fraud.report_style import STYLE
 from my_platform.learning import charts, drawing
 from my_platform.learning.bootstrap import Interval
+from my_platform.learning.report_style import STYLE
 
 _STYLE = """
 td .how { color: #64748b; font-size: 12px; display: block; }

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from my_platform.domains.fraud.evaluation import FILES, evaluation_asset
 from my_platform.domains.fraud.features import FEATURES
 from my_platform.domains.fraud.models import (
-    TRAINING_POOL,
     fitted_on,
     predictions_asset,
     rows_to_fit,
     scores_of_week,
 )
 from my_platform.incremental.declare import Asset, Grain, Produced, same, table
+from my_platform.learning.fitting import TRAINING_POOL
 from my_platform.learning.net_fitting import fit_tabm, predict_tabm
 from my_platform.storage.lake import files_table
 

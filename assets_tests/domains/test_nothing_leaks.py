@@ -1,0 +1,118 @@
+"""What a domain is about stands in its folder: the platform around it knows none by name."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from my_platform.domains import demand, fraud
+from my_platform.settings import Settings
+
+PACKAGE = Path(fraud.__file__).parents[2]
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "domains" not in path.relative_to(PACKAGE).parts)
+# Where a search for few rows among many is measured, these are called frauds, and what hangs together cards: so are
+# the columns of its figures, and so they stand in JSON, in bundles and in ledgers. The list may only become shorter.
+SPEAK_OF_FRAUDS = {
+    "commands/threshold.py",
+    "learning/bootstrap.py",
+    "learning/charts.py",
+    "learning/decisions.py",
+    "learning/detection.py",
+    "learning/evaluation.py",
+    "learning/metrics.py",
+    "learning/model_card.py",
+    "learning/report_style.py",
+    "learning/slices.py",
+    "learning/thresholds.py",
+    "serving/monitor.py",
+    "serving/monitor_page.py",
+}
+# Names that a domain may share with the platform or with any other domain.
+COMMON = {
+    "X",
+    "Y",
+    "KIND",
+    "training_set",
+    "training_set_replay",
+    "test_set",
+    "predictions",
+    "evaluation",
+} | {"training_serving_skew"}
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def names_of(domain: object, home: Path) -> set[str]:
+    """The assets of a domain, its landed tables, and the columns of those and of its features."""
+    settings = Settings(home=home)
+    assets = domain.assets(settings)  # type: ignore[attr-defined]
+    logged = {each.table for each in domain.logged(settings)} if hasattr(domain, "logged") else set()
+    landed = {asset.source for asset in assets if asset.source} - logged
+    tables = [asset for asset in assets if asset.group == "features" or asset.source in landed]
+    columns = {column for asset in tables for column in asset.columns if column.upper() == column}
+    return ({asset.name for asset in assets} | landed | columns) - COMMON
+
+
+def said_in(path: Path) -> Iterator[str]:
+    """The names and plain strings of a module, but for what only explains it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.Name):
+            yield node.id
+
+
+def test_no_module_outside_imports_a_domain() -> None:
+    importing = [
+        relative(path)
+        for path in MODULES
+        if re.search(
+            r"(from|import) my_platform\.domains|from my_platform import .*domains", path.read_text()
+        )
+    ]
+    assert not importing
+
+
+def test_only_the_setting_says_which_domain_there_is_by_default() -> None:
+    naming = [relative(path) for path in MODULES if "domains.fraud" in path.read_text()]
+    assert naming == ["settings.py"]
+
+
+@pytest.mark.parametrize("domain", [fraud, demand])
+def test_no_module_outside_names_what_a_domain_is_made_of(domain: object, tmp_path: Path) -> None:
+    own = names_of(domain, tmp_path)
+    assert len(own) > 20
+    said = {relative(path): sorted(own & set(said_in(path))) for path in MODULES}
+    assert {path: names for path, names in said.items() if names} == {}
+
+
+def test_only_the_search_for_few_rows_among_many_speaks_of_frauds() -> None:
+    speaking = {relative(path) for path in MODULES if re.search("fraud", path.read_text(), re.I)}
+    assert speaking - {"settings.py"} == SPEAK_OF_FRAUDS
+
+
+def test_a_home_of_another_domain_loads_nothing_of_fraud() -> None:
+    script = (
+        "import sys\nfrom my_platform.cli import app\n"
+        "try:\n    app(['simulate', '--help'])\nexcept SystemExit:\n    pass\n"
+        "from my_platform.operations.home import load_project\nfrom my_platform.settings import load_settings\n"
+        "assert 'demand_lightgbm' in load_project(load_settings()).assets\n"
+        "print([name for name in sys.modules if 'fraud' in name])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={"PYTHONPATH": str(PACKAGE.parent), "MY_PLATFORM_DOMAINS": "my_platform.domains.demand"},
+    )
+    assert done.stdout.strip().splitlines()[-1] == "[]"

@@ -1,0 +1,6 @@
+"""Electricity demand by meter and hour, one day ahead: a domain with a number to forecast, simulated."""
+
+from my_platform.domains.demand.assets import assets, contenders
+from my_platform.domains.demand.command_line import commands
+
+__all__ = ["assets", "commands", "contenders"]
