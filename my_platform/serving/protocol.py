@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from my_platform.serving.replies import Reply
+from my_platform.serving.reply import Reply
 
 MOST_HEADER_BYTES = 32 << 10
 HEADERS_WITHIN_S = 10.0
@@ -123,7 +123,7 @@ def _tell(cycle: RequestResponseCycle, reply: Reply) -> None:
     told += [b"%b: %b\r\n" % header for header in (reply.kind, *reply.headers)]
     if not cycle.keep_alive and not closed:
         told.append(b"connection: close\r\n")
-    cycle.transport.write(b"".join((*told, b"\r\n", reply.body)))
+    cycle.transport.write(b"".join((*told, b"\r\n", b"" if cycle.scope["method"] == "HEAD" else reply.body)))
     cycle.response_complete = True
     cycle.message_event.set()
     if not cycle.keep_alive:
