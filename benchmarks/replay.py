@@ -37,7 +37,7 @@ from my_platform.features import skew
 from my_platform.learning.metrics import evaluate
 from my_platform.operations.home import land_logs
 from my_platform.operations.session import Session
-from my_platform.serving.endpoint import FEEDBACK, SCORE
+from my_platform.serving.gate import FEEDBACK, SCORE
 from my_platform.serving.log_landing import PREFIX
 from my_platform.settings import Settings
 from my_platform.storage.lake import json_in

@@ -131,6 +131,12 @@ class Settings(BaseSettings):
         description="address that `my-platform serve` listens at; another than loopback needs tokens",
     )
     serve_port: int = Field(default=8000, ge=0, le=65535, description="its TCP port; 0 takes a free one")
+    serve_workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="processes that speak HTTP on the port, beside the one that scores; 1: one process does both",
+    )
     serve_tokens: Path | None = Field(
         default=None, description="the JSON file of its tokens and their scopes"
     )

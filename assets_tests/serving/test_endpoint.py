@@ -15,7 +15,7 @@ from my_platform.errors import PlatformError
 from my_platform.quality.contracts import Contract
 from my_platform.serving.app import ScoringService
 from my_platform.serving.champion import Champion
-from my_platform.serving.endpoint import Bounds
+from my_platform.serving.gate import Bounds
 from my_platform.serving.log import PredictionLog
 from my_platform.serving.requests import RequestModels
 from my_platform.serving.sqlite_store import SqliteStore

@@ -283,6 +283,33 @@ def test_reasons_of_a_model_without_trees_are_what_leaving_a_feature_out_changes
     assert of_amount.words.startswith("amount: 250, speaks ")
 
 
+def test_requests_that_do_not_wait_for_each_other_are_answered_in_their_order(service: Running) -> None:
+    bodies = [
+        json.dumps({"row": row(6_000 + number, **({} if number % 3 else {"TX_AMOUNT": "x"}))}).encode()
+        for number in range(300)
+    ]
+    place = urlsplit(service.url)
+    with socket.create_connection((place.hostname, place.port or 0), timeout=30) as connection:
+        connection.sendall(
+            b"".join(
+                b"POST /v1/score HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer %b\r\n"
+                b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+                % (ALL_TOKEN.encode(), len(body), body)
+                for body in bodies
+            )
+        )
+        received = b""
+        while received.count(b"HTTP/1.1 ") < 300 or not received.endswith(b"}"):
+            part = connection.recv(65_536)
+            assert part
+            received += part
+
+    replies = received.split(b"HTTP/1.1 ")[1:]
+    assert [int(reply[:3]) for reply in replies] == [200 if number % 3 else 422 for number in range(300)]
+    ids = [json.loads(reply.partition(b"\r\n\r\n")[2]).get("TRANSACTION_ID") for reply in replies]
+    assert ids == [10_006_000 + number if number % 3 else None for number in range(300)]
+
+
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_an_attack_gets_the_refusal_that_is_documented_for_it(
     attack: Attack, service: Running, client: httpx.Client

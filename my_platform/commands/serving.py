@@ -4,7 +4,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,12 +26,21 @@ def serve(
         int | None,
         typer.Option(min=0, max=65535, help="Default: MY_PLATFORM_SERVE_PORT; 0 takes a free one."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes that speak HTTP on the port, beside the one that scores; default: MY_PLATFORM_SERVE_WORKERS, "
+            "and where that is 1 one process does both.",
+        ),
+    ] = None,
 ) -> None:
     """Score rows by HTTP with the champion, until it is interrupted or terminated."""
     from my_platform.settings import load_settings
 
     settings = settings_of_call()
-    chosen = {"serve_host": host, "serve_port": port}
+    chosen = {"serve_host": host, "serve_port": port, "serve_workers": workers}
     settings = load_settings(**chosen) if any(each is not None for each in chosen.values()) else settings
     # Also once uvicorn has ended by it, which raises it again.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -44,8 +53,10 @@ def _serve(settings: Settings, use: str | None) -> None:
     from my_platform.operations.serving import Partitions, service_of, serving_state
     from my_platform.serving.app import Rhythm, ScoringService
     from my_platform.serving.champion import Champion
-    from my_platform.serving.endpoint import Bounds
+    from my_platform.serving.gate import Bounds
+    from my_platform.serving.keeper import Keeper
     from my_platform.serving.log import PredictionLog
+    from my_platform.serving.server import served_until_ended
     from my_platform.serving.tokens import Tokens, read_tokens
 
     token = settings.serve_token.get_secret_value() if settings.serve_token else None
@@ -55,6 +66,7 @@ def _serve(settings: Settings, use: str | None) -> None:
             f"{settings.serve_host} can be reached from elsewhere, and anyone there could ask: name a file of tokens in "
             "MY_PLATFORM_SERVE_TOKENS, or listen at 127.0.0.1"
         )
+    bounds = Bounds(settings.serve_most_bytes, settings.serve_body_s)
     listening = _listening(settings)
     with session.opened(settings) as opened:
         service = service_of(settings, use)
@@ -79,7 +91,7 @@ def _serve(settings: Settings, use: str | None) -> None:
             log,
             champion,
             Tokens(tokens, settings.serve_rate),
-            Bounds(settings.serve_most_bytes, settings.serve_body_s),
+            bounds,
             most_rows=settings.serve_most_rows,
             whole=new,
             health=settings.service_health,
@@ -93,7 +105,10 @@ def _serve(settings: Settings, use: str | None) -> None:
             err=True,
         )
         try:
-            _run(listening, scoring.endpoint)
+            if settings.serve_workers == 1:
+                served_until_ended(listening, scoring.endpoint)
+            else:
+                Keeper(scoring, listening, settings.serve_workers, tokens, bounds).run()
         finally:
             log.close()
             store.close()
@@ -113,37 +128,3 @@ def _listening(settings: Settings) -> socket.socket:
 def _url(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _run(listening: socket.socket, application: Any) -> None:
-    """Serve until SIGINT or SIGTERM; requests that came are answered first."""
-    import gc
-    import logging
-
-    import uvicorn
-
-    from my_platform.serving.protocol import BoundedHttp
-
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    config = uvicorn.Config(
-        application,
-        http=BoundedHttp,
-        loop="uvloop",
-        ws="none",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=10,
-        backlog=1024,
-    )
-    # What was made until here lives until the end, and need not be looked through.
-    gc.collect()
-    gc.freeze()
-    # A look through all cards and terminals in memory would stop every request; what is short-lived is found without.
-    gc.set_threshold(50_000, 20, 1_000_000)
-    with listening:
-        uvicorn.Server(config).run(sockets=[listening])

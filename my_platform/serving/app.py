@@ -20,12 +20,14 @@ from my_platform.serving.case_paths import add_cases
 from my_platform.serving.cases import CaseDesk
 from my_platform.serving.champion import Champion, Found
 from my_platform.serving.declaration import Service
-from my_platform.serving.endpoint import Bounds, Endpoint
+from my_platform.serving.endpoint import Endpoint
+from my_platform.serving.gate import Bounds
 from my_platform.serving.interface import describe
 from my_platform.serving.log import PredictionLog
 from my_platform.serving.model import features_by_name
 from my_platform.serving.page_paths import add_page
-from my_platform.serving.replies import Answers, Failure, Reply, told_of
+from my_platform.serving.replies import Answers, told_of
+from my_platform.serving.reply import Failure, Reply
 from my_platform.serving.requests import Problem, RequestModels
 from my_platform.serving.scorer import Scorer
 from my_platform.serving.state import OnlineState
@@ -161,7 +163,8 @@ class ScoringService:
         await asyncio.to_thread(self._log.settle)
 
     @contextlib.asynccontextmanager
-    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(self, _: FastAPI | None = None) -> AsyncIterator[None]:
+        """Follow the ledger and the partitions, and write the state, as long as this is open."""
         self.watch_champion()
         for action, every_s in (
             (self._settle_state, self._rhythm.state_s),
@@ -186,7 +189,7 @@ class ScoringService:
             version="1",
             docs_url=None,
             redoc_url=None,
-            lifespan=self._lifespan,
+            lifespan=self.lifespan,
         )
 
         @app.get("/v1/model")

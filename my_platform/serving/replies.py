@@ -1,61 +1,14 @@
-"""What is answered: predictions, reasons and errors as JSON, which never holds what is not finite."""
+"""What is answered: predictions and reasons as JSON, which never holds what is not finite."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic_core import to_json
 
 from my_platform.serving.log import Prediction
 from my_platform.serving.model import Reason
-from my_platform.serving.requests import Problem
-
-Header = tuple[bytes, bytes]
-JSON: Header = (b"content-type", b"application/json")
-
-
-class Reply(NamedTuple):
-    """A status, a body, and the headers beside its type and length."""
-
-    status: int
-    body: bytes
-    headers: tuple[Header, ...] = ()
-    kind: Header = JSON
-
-
-class Failure(Exception):
-    """A request that gets an error: a status, a word for programs, a sentence for people."""
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        problems: Sequence[Problem] = (),
-        *,
-        wait_s: float | None = None,
-        close: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.problems = problems
-        self.wait_s = wait_s
-        self.close = close
-
-    def reply(self) -> Reply:
-        """The error as it is sent."""
-        problems = [{"field": problem.field, "why": problem.why} for problem in self.problems]
-        body = to_json({"error": {"code": self.code, "message": str(self), "problems": problems}})
-        headers: list[Header] = []
-        if self.wait_s is not None:
-            headers.append((b"retry-after", str(max(1, round(self.wait_s))).encode()))
-        if self.status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        if self.close:
-            headers.append((b"connection", b"close"))
-        return Reply(self.status, body, tuple(headers))
 
 
 class Answers:
