@@ -1,7 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, with an end to headers that are too long or never come, and a short way for scoring.
 
 A request that is there as a whole may be answered by a call and a callback, without a task, its messages and their
-checks, which took a fifth of a request's time. What uvicorn promises of a connection (order of pipelined requests, bounds of
+checks. What uvicorn promises of a connection (order of pipelined requests, bounds of
 what waits to be written, the end in good order) stays with uvicorn.
 """
 

@@ -10,9 +10,9 @@ import uvicorn
 
 from my_platform.serving.protocol import BoundedHttp
 
-# A look through the youngest objects stops every request. It takes some .4 µs for each: with 50,000 of them 10 to 30 ms,
-# which every hundredth request waited for. Older ones are never looked through: nearly all are freed by their counts.
-_YOUNG, _NEVER = 2_000, 1_000_000_000
+# A look for garbage stops every request, for some .4 µs an object: 10 to 30 ms were seen with 50,000 young ones. Older
+# ones are looked through seldom, as nearly all are freed by their counts, but are: a connection refers to itself.
+_YOUNG, _SELDOM = 2_000, 100
 # As long may the thread that writes the state hold Python's lock while a request waits for it.
 _SWITCH_S = 0.001
 
@@ -50,5 +50,5 @@ def tune() -> None:
     """Let what was made until here live until the end, and nothing stop requests for long."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG, _NEVER, _NEVER)
+    gc.set_threshold(_YOUNG, _SELDOM, _SELDOM)
     sys.setswitchinterval(_SWITCH_S)
