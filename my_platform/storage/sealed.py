@@ -74,7 +74,7 @@ def tables_of(
     if len(files) > 1:
         # Those that differ in columns or types cannot be read together.
         with contextlib.suppress(pl.exceptions.PolarsError):
-            whole = pl.read_parquet([io.BytesIO(data) for data in files], columns=names)
+            whole = pl.read_parquet(list(files), columns=names)
             if whole.height == starts[-1]:
                 return [whole.slice(start, height) for start, height in zip(starts, heights, strict=False)]
     return [pl.read_parquet(io.BytesIO(data), columns=names) for data in files]
