@@ -9,8 +9,8 @@ ARGS ?=
 # The folder with the Handbook's daily files, for replay-check.
 HANDBOOK ?=
 BENCHMARKS ?= $(patsubst %.py,%,$(notdir $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))
-# Only files with GPU tests are collected, so that a GPU machine needs no more than what they import.
-GPU_TESTS ?= $(shell grep -rl --include='*.py' 'mark\.gpu' assets_tests 2>/dev/null)
+# Run by unittest, so that a GPU machine needs no more than what they import: torch and numpy.
+GPU_TESTS ?= assets_tests.learning.nets.test_cuda
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -64,8 +64,7 @@ gpu-check: ## run the GPU tests, with .venv or else the machine's own Python
 		echo "gpu-check: $$py has no torch, so nothing was checked. Run make setup."; exit 1; }; \
 	"$$py" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { \
 		echo "gpu-check: torch sees no CUDA device on this machine, so nothing was checked."; exit 1; }; \
-	[ -n "$(GPU_TESTS)" ] || { echo "gpu-check: no test is marked gpu."; exit 1; }; \
-	"$$py" -m pytest -m gpu -rs $(GPU_TESTS) $(ARGS)
+	"$$py" -m unittest -v $(ARGS) $(GPU_TESTS)
 
 bench: $(PREPARED) ## run the benchmarks; one of them: make bench BENCHMARKS=name
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(PY) -m benchmarks.$$name $(ARGS); done

@@ -123,7 +123,14 @@ def _feeding(data: TrainingSet, recipe: Recipe, compute: Compute, steps: int) ->
             found.append(
                 [name, f"{speeds[name]:,.0f}", f"{speeds[name] / speeds['DataLoader']:.2f}", f"{alone:,.0f}"]
             )
+        # Over several shards, since the first of an epoch is always waited for.
+        passed = max(steps, 3 * streamed.steps // SHARDS)
+        waited = _waiting_share(streamed, transform, recipe, compute, passed)
     lines = table(["batches from", "samples/s", "× DataLoader", "samples/s of the feeding alone"], found)
+    lines += [
+        "",
+        f"Fitting on shards, {waited:.1%} of the time of {passed} steps goes into waiting for a shard.",
+    ]
     if compute.on_cuda:
         lines += [
             "",
@@ -154,6 +161,22 @@ def _samples_a_second(
                 fit.take_step(inputs, labels)
         _finish(compute)
         return steps * recipe.training.batch_rows / (time.perf_counter() - started)
+
+
+def _waiting_share(
+    rows: StreamedRows, transform: InputTransform, recipe: Recipe, compute: Compute, steps: int
+) -> float:
+    """The share of the time in which a fit has nothing to work on, after a few steps that do not count."""
+    with compute.seeded():
+        fit, batches = _fit(rows, transform, recipe, compute), _endless(rows)
+        for inputs, labels in islice(batches, _WARM_UP_STEPS):
+            fit.take_step(inputs, labels)
+        _finish(compute)
+        started, before = time.perf_counter(), rows.waited_s
+        for inputs, labels in islice(batches, steps):
+            fit.take_step(inputs, labels)
+        _finish(compute)
+        return (rows.waited_s - before) / (time.perf_counter() - started)
 
 
 def _busy_share(sources: dict[str, Rows], transform: InputTransform, recipe: Recipe, compute: Compute) -> str:

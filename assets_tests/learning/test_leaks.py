@@ -162,11 +162,16 @@ class TestTheScreen:
         assert (found.passed, found.metadata) == (True, {"positive_rows": 25})
 
 
-def test_the_auc_of_one_feature_is_that_of_all_pairs() -> None:
+@pytest.mark.parametrize(
+    "made",
+    [int, float, str, lambda v: v > 4, lambda v: float("nan") if v > 6 else -0.0 if v < 2 else 0.0],
+    ids=["integers", "floats", "texts", "booleans", "no numbers and zeros of both signs"],
+)
+def test_the_auc_of_one_feature_is_that_of_all_pairs(made: Callable[[int], object]) -> None:
     rng = np.random.default_rng(1)
-    values = pl.Series("f", [None if v > 8 else v for v in rng.integers(0, 10, 60)])
+    values = pl.Series("f", [None if v > 8 else made(v) for v in rng.integers(0, 10, 60)])
     label = pl.Series("y", rng.random(60) < 0.3)
-    ranked = values.fill_null(-1).to_list()
+    ranked = values.rank("dense").fill_null(0).to_list()
     ones = [v for v, y in zip(ranked, label, strict=True) if y]
     zeros = [v for v, y in zip(ranked, label, strict=True) if not y]
     expected = sum((a > b) + (a == b) / 2 for a in ones for b in zeros) / (len(ones) * len(zeros))

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -146,6 +147,10 @@ def test_the_budget_is_of_what_serves_and_the_bundle_carries_it(models: Models) 
     assert done.line is not None
     bundle = read_bundle(models.registry.bundles, done.line.after.bundle)
     assert set(bundle.files) == {"model.json", "model.onnx"}
+    fitted = done.judged.measured
+    assert fitted.fit_s > 0
+    assert fitted.fit_cpu_s > 0
+    assert fitted.fit_gpu_s == 0
     assert bundle.about["export"]["asset"] == "fast_as_onnx_export"
     assert bundle.about["export"]["parity"]["decisions_flipped"] == 0
     assert "fast_as_onnx_export" in bundle.about["code"]
@@ -200,8 +205,11 @@ def test_rolling_back_restores_the_former_bundle(models: Models) -> None:
     assert first is not None
     assert second is not None
 
+    started = time.process_time()
     line = models.registry.roll_back(contest.USE, who="ada", why="alerts")
 
+    # Of its own time, which a busy machine does not lengthen.
+    assert time.process_time() - started < 1
     assert line.after.bundle == first.after.bundle
     assert line.before == second.after
     assert champion(models) == "plain"

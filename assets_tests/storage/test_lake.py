@@ -62,6 +62,36 @@ def test_a_committed_table_can_be_read_by_its_data_version(lake: Lake) -> None:
     assert lake.store.exists(f"a/b/{DAY}/{F1}.parquet")
 
 
+@pytest.mark.parametrize(
+    "tables",
+    [[ONE, OTHER, ONE.clear()], [ONE, OTHER.with_columns(z=1)], [ONE, OTHER.cast({"x": pl.Float64})], [OTHER], []],
+    ids=["alike", "another column", "another type", "one", "none"],
+)  # fmt: skip
+def test_partitions_that_are_read_together_are_those_that_are_read_alone(
+    lake: Lake, tables: list[pl.DataFrame]
+) -> None:
+    days = [f"2018-04-{number:02}" for number, _ in enumerate(tables, 1)]
+    for day, table in zip(days, tables, strict=True):
+        commit(lake, table, partition=day)
+    versions = {day: data_version(table) for day, table in zip(reversed(days), reversed(tables), strict=True)}
+    for columns in (None, ["y"]):
+        found = lake.read_all("a/b", versions, columns)
+        assert list(found) == list(versions)
+        for day, version in versions.items():
+            assert_frame_equal(found[day], lake.read("a/b", day, version, columns))
+
+
+def test_damage_to_one_of_several_is_noticed_and_named(lake: Lake) -> None:
+    versions = {}
+    for day, table in (("2018-04-01", ONE), ("2018-04-02", OTHER)):
+        commit(lake, table, partition=day)
+        versions[day] = data_version(table)
+    damage(lake, partition="2018-04-02")
+    with pytest.raises(DamagedObject, match=rf"a/b/2018-04-02/{F1}.parquet: its bytes are not"):
+        lake.read_all("a/b", versions)
+    assert not lake.store.exists(lake.path("a/b", "2018-04-02", F1))
+
+
 def test_the_record_says_how_a_value_was_made(lake: Lake) -> None:
     commit(lake, record={"inputs": {"raw": {DAY: "0" * 32}}, "run_id": "r"})
     record = lake.record("a/b", DAY, data_version(ONE))

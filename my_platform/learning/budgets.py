@@ -29,6 +29,8 @@ class Budget:
         fit_s: seconds that fitting it takes.
         with_features: of a row from its columns to its score, the lookup of its online features included; None where
             that is not limited.
+        fit_cpu_s, fit_gpu_s: what fitting it costs, in seconds of processors and of devices; None where that is not
+            limited.
     """
 
     p99_ms: float
@@ -37,6 +39,8 @@ class Budget:
     memory_bytes: int
     fit_s: float
     with_features: "WithFeatures | None" = None
+    fit_cpu_s: float | None = None
+    fit_gpu_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Measured:
     memory_bytes: int
     fit_s: float
     with_features: WithFeatures | None = None
+    fit_cpu_s: float = 0.0
+    fit_gpu_s: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,7 +72,7 @@ def measure(
     files: Mapping[str, bytes],
     load: Callable[[Mapping[str, bytes]], Callable[[Any], Any]],
     rows: Sequence[Any],
-    fit_s: float,
+    fitted: Mapping[str, float],
 ) -> Measured:
     """What a model takes to be loaded and to score rows one by one; the best of three rounds.
 
@@ -75,6 +81,7 @@ def measure(
 
     Args:
         rows: the features of one row each, as the loaded function takes them, at least one; they are scored in turn.
+        fitted: what fitting it took: `fit_s`, `fit_cpu_s` and `fit_gpu_s` of `Measured`.
     """
     before = _resident_bytes()
     score = load(files)
@@ -89,7 +96,7 @@ def measure(
         rows_per_s=calls / min(sum(seconds) for seconds in rounds),
         file_bytes=sum(len(data) for data in files.values()),
         memory_bytes=memory,
-        fit_s=fit_s,
+        **fitted,
     )
 
 
@@ -113,6 +120,14 @@ def over_budget(measured: Measured, budget: Budget) -> list[str]:
             f"{measured.memory_bytes:,} bytes of memory, limit {budget.memory_bytes:,}",
         ),
         (measured.fit_s > budget.fit_s, f"fitted in {measured.fit_s:,.1f} s, limit {budget.fit_s:,.1f} s"),
+        *(
+            (spent > limit, f"fitting cost {spent:,.1f} s of {what}, limit {limit:,.1f} s")
+            for what, spent, limit in (
+                ("processors", measured.fit_cpu_s, budget.fit_cpu_s),
+                ("devices", measured.fit_gpu_s, budget.fit_gpu_s),
+            )
+            if limit is not None
+        ),
     ]
     with_features, limit = measured.with_features, budget.with_features
     if with_features is not None and limit is not None:

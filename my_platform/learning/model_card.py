@@ -102,6 +102,10 @@ def with_budget(card: str, measured: Measured, budget: Budget, native: Measured 
         "memory": ("{0.memory_bytes:,} bytes",) * 2,
         "fitting": ("{0.fit_s:,.1f} s", "{0.fit_s:,.0f} s"),
     }
+    if budget.fit_cpu_s is not None:
+        lines["fitting, of processors"] = ("{0.fit_cpu_s:,.1f} s", "{0.fit_cpu_s:,.0f} s")
+    if budget.fit_gpu_s is not None:
+        lines["fitting, of devices"] = ("{0.fit_gpu_s:,.1f} s", "{0.fit_gpu_s:,.0f} s")
     with_features = {
         "p99 with its features": ("{0.p99_ms:.2f} ms", "{0.p99_ms:g} ms"),
         "rows a second with their features": ("{0.rows_per_s:,.0f}", "at least {0.rows_per_s:,.0f}"),

@@ -31,10 +31,7 @@ class InputBatch:
 
     def inputs(self, read: str, key: str) -> Mapping[str, pl.DataFrame]:
         declared = self.read_by.asset.reads[read]
-        return {
-            partition: self.cache.get(declared.asset, partition, version, declared.columns)
-            for partition, version in self.versions(read, key).items()
-        }
+        return self.cache.get(declared.asset, self.versions(read, key), declared.columns)
 
     def empty(self, read: str) -> pl.DataFrame:
         declared = self.read_by.asset.reads[read]

@@ -82,13 +82,13 @@ def judge_candidate(
         exported = find_export(weekly, contender, candidate)
         if own:
             rows = weekly.features(contender, max(own)).head(_ROWS_SCORED_ONE_BY_ONE)
-            fit_s = _fit_s(weekly.lake, candidate)
+            fitted = _fitted(weekly.lake, candidate)
             if exported is not None:
                 measured = replace(
-                    measure(exported.files, exported.load, exported.one_by_one(rows), fit_s),
+                    measure(exported.files, exported.load, exported.one_by_one(rows), fitted),
                     with_features=measure_with_features(weekly, contender, exported.load(exported.files)),
                 )
-            native = measure(files, contender.load, [rows[at] for at in range(rows.height)], fit_s)
+            native = measure(files, contender.load, [rows[at] for at in range(rows.height)], fitted)
             if measured is None:
                 measured, native = native, None
             over = over_budget(measured, contender.budget)
@@ -129,9 +129,11 @@ def _files(lake: Lake, candidate: Candidate) -> dict[str, bytes]:
     return dict(table.select("name", "content").rows())
 
 
-def _fit_s(lake: Lake, candidate: Candidate) -> float:
+def _fitted(lake: Lake, candidate: Candidate) -> dict[str, float]:
+    """What fitting a candidate took, as the cost ledger has it."""
     record = lake.record(candidate.model, candidate.week, candidate.version) or {}
-    return float(record.get("seconds", 0.0))
+    names = {"fit_s": "seconds", "fit_cpu_s": "cpu_seconds", "fit_gpu_s": "gpu_seconds"}
+    return {name: float(record.get(said, 0.0)) for name, said in names.items()}
 
 
 def _failed_checks(

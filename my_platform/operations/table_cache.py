@@ -2,6 +2,7 @@
 
 import tempfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -21,19 +22,16 @@ class TableCache:
         self.files: dict[tuple[str, str, str], Path] = {}
         self._copies: tempfile.TemporaryDirectory[str] | None = None
 
-    def get(self, asset: str, partition: str, version: str, columns: tuple[str, ...] | None) -> pl.DataFrame:
-        whole = self.tables.get((asset, partition, version, None))
-        if whole is not None:
-            self.tables.move_to_end((asset, partition, version, None))
-            return whole.select(columns) if columns is not None else whole
-        key = (asset, partition, version, columns)
-        table = self.tables.get(key)
-        if table is None:
-            table = self.lake.read(asset, partition, version, columns)
-            self._keep(key, table)
-        else:
-            self.tables.move_to_end(key)
-        return table
+    def get(
+        self, asset: str, versions: Mapping[str, str], columns: tuple[str, ...] | None
+    ) -> dict[str, pl.DataFrame]:
+        """The tables of partitions, which are given with their data versions, in the same order."""
+        found = {key: self._kept(asset, key, version, columns) for key, version in versions.items()}
+        missing = {key: versions[key] for key, table in found.items() if table is None}
+        read = self.lake.read_all(asset, missing, columns)
+        for partition, table in read.items():
+            self._keep((asset, partition, versions[partition], columns), table)
+        return {key: read[key] if table is None else table for key, table in found.items()}
 
     def put(self, asset: str, partition: str, version: str, table: pl.DataFrame) -> None:
         self._keep((asset, partition, version, None), table)
@@ -54,6 +52,16 @@ class TableCache:
         if self._copies is not None:
             self._copies.cleanup()
             self._copies = None
+
+    def _kept(
+        self, asset: str, partition: str, version: str, columns: tuple[str, ...] | None
+    ) -> pl.DataFrame | None:
+        for kept in dict.fromkeys((None, columns)):
+            table = self.tables.get((asset, partition, version, kept))
+            if table is not None:
+                self.tables.move_to_end((asset, partition, version, kept))
+                return table.select(columns) if columns is not None and kept is None else table
+        return None
 
     def _keep(self, key: tuple[str, str, str, tuple[str, ...] | None], table: pl.DataFrame) -> None:
         self.tables[key] = table

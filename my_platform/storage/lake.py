@@ -19,10 +19,12 @@ from my_platform.incremental.content import data_version
 from my_platform.incremental.declare import Grain, day_key, ordinal
 from my_platform.incremental.planner import Past
 from my_platform.storage.objects import BucketStore, FolderStore
-from my_platform.storage.sealed import check_seal, record_of, seal, unseal
+from my_platform.storage.sealed import check_seal, record_of, seal, tables_of, unseal
 from my_platform.storage.trace_index import Cost, Trace, TraceIndex
 
 ABSENT = "absent"
+# Compressed, of files that are in memory together with their tables.
+_READ_TOGETHER_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -116,8 +118,29 @@ class Lake:
         """
         return unseal(self.data(asset, partition, version), f"{asset} {partition}".strip(), columns)
 
+    def read_all(
+        self, asset: str, versions: Mapping[str, str], columns: Sequence[str] | None = None
+    ) -> dict[str, pl.DataFrame]:
+        """The tables of several partitions, given with their data versions; as ``read``, and faster."""
+        found: dict[str, pl.DataFrame] = {}
+        files: dict[str, bytes] = {}
+        heights: list[int] = []
+        for number, (partition, version) in enumerate(versions.items(), 1):
+            fingerprint, files[partition] = self._object(asset, partition, version)
+            trace = self.index.trace(asset, partition, fingerprint)
+            heights.append(trace.rows if trace else 0)
+            if number == len(versions) or sum(map(len, files.values())) >= _READ_TOGETHER_BYTES:
+                tables = tables_of(list(files.values()), heights, columns)
+                found |= dict(zip(files, tables, strict=True))
+                files, heights = {}, []
+        return found
+
     def data(self, asset: str, partition: str, version: str) -> bytes:
         """The checked bytes of an object that holds a data version; raises DamagedObject."""
+        return self._object(asset, partition, version)[1]
+
+    def _object(self, asset: str, partition: str, version: str) -> tuple[str, bytes]:
+        """The fingerprint and the checked bytes of an object that holds a data version; raises DamagedObject."""
         damage: DamagedObject | None = None
         for fingerprint in self.index.find(asset, partition, version):
             path = self.path(asset, partition, fingerprint)
@@ -130,7 +153,7 @@ class Lake:
             else:
                 self.reads += 1
                 self.bytes_read += len(data)
-                return data
+                return fingerprint, data
         raise damage or DamagedObject(
             f"{self.store.root}/{asset}/{partition or 'all'}", f"no object holds data version {version}"
         )

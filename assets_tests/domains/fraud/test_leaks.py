@@ -6,6 +6,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from assets_tests.homes import FIRST
 from my_platform.domains.fraud import models, training
@@ -55,6 +56,27 @@ def stored(tables: Tables) -> pl.DataFrame:
     usual = offline.compute(usual_spending, spent, tables["spending"])
     risk = offline.compute(terminal_risk, rows, tables["labelled"])
     return joined(spent.lazy(), usual.lazy(), risk.lazy()).collect()
+
+
+def test_features_are_joined_by_transaction_whatever_rows_each_set_has(tables: Tables) -> None:
+    rows = tables["transactions"].sort("TRANSACTION_ID").tail(50)
+    spent = tables["spending"].join(rows, on="TRANSACTION_ID", how="semi", maintain_order="left")
+    usual = offline.compute(usual_spending, spent, tables["spending"])
+    risk = offline.compute(terminal_risk, rows, tables["labelled"])
+    aligned = joined(spent.lazy(), usual.lazy(), risk.lazy()).collect()
+    assert aligned.height == 50
+    for others in (
+        (usual.reverse(), risk),
+        (usual, risk.sample(fraction=1.0, shuffle=True, seed=1)),
+        (usual.head(30), risk.tail(30)),
+    ):
+        found = joined(spent.lazy(), *(table.lazy() for table in others)).collect()
+        whole = aligned.join(others[0], on="TRANSACTION_ID", how="semi")
+        whole = whole.join(others[1], on="TRANSACTION_ID", how="semi")
+        assert_frame_equal(found.sort("TRANSACTION_ID"), whole.sort("TRANSACTION_ID"))
+    twice = pl.concat([spent, spent.head(1)])
+    again = joined(twice.lazy(), pl.concat([usual, usual.head(1)]).lazy(), risk.lazy()).collect()
+    assert again.height == 49 + 4
 
 
 def replayed(tables: Tables, stored: pl.DataFrame, **planted: pl.DataFrame) -> None:

@@ -55,6 +55,16 @@ def in_test(rows: tuple[Transaction, ...], reports: pl.LazyFrame) -> dict[int, b
     return dict(frame.select("TRANSACTION_ID", "IS_FRAUD").rows())
 
 
+def test_training_rows_keep_their_columns_in_whatever_order_they_come() -> None:
+    rows = [(5, -8, 50), (1, -9, 10), (2, -9, 20), (3, -8, 30), (4, -40, 40)]
+    reports = on_time(*rows, frauds=(2,))
+    expected = [(1, 10, 10.0, False), (2, 20, 20.0, True), (3, 30, 30.0, False), (5, 50, 50.0, False)]
+    for given in (rows, sorted(rows), [row for row in sorted(rows) if row[0] != 4]):
+        found = protocol.training_rows(transactions(*given), reports, T0, 7).collect()
+        columns = found.select("TRANSACTION_ID", "CUSTOMER_ID", "TX_AMOUNT", "IS_FRAUD")
+        assert columns.rows() == expected
+
+
 @pytest.fixture(scope="module")
 def handbook() -> tuple[pl.LazyFrame, pl.LazyFrame]:
     default = CHECKOUT.parent / "shared" / "data" / "handbook" / "transactions"

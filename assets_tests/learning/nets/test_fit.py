@@ -191,12 +191,21 @@ def test_no_row_gives_no_prediction(fitted: Net) -> None:
     assert predict(fitted, ROWS.features[:0], Compute()).shape == (0,)
 
 
-def test_the_nets_need_nothing_but_torch_and_numpy() -> None:
-    others = ("polars", "dagster", "pydantic", "lightgbm", "sklearn", "scipy", "pyarrow", "mlflow", "xxhash")
+def test_the_nets_their_gpu_tests_and_their_benchmark_need_nothing_but_torch_and_numpy() -> None:
+    others = (
+        "polars", "dagster", "pydantic", "lightgbm", "sklearn", "scipy", "pyarrow", "mlflow", "xxhash", "pytest",
+    )  # fmt: skip
     script = (
         f"import sys; sys.modules.update(dict.fromkeys({others!r}))\n"
-        "import my_platform.learning.nets.distributed, my_platform.learning.nets.fit"
+        "import benchmarks.nets, unittest\n"
+        "unittest.main('assets_tests.learning.nets.test_cuda', argv=['gpu-check', '-k', 'picked'], verbosity=2)"
     )
-    subprocess.run(
-        [sys.executable, "-c", script], cwd=CHECKOUT, env={"PYTHONPATH": str(CHECKOUT)}, check=True
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=CHECKOUT,
+        env={"PYTHONPATH": str(CHECKOUT), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, done.stderr
+    assert "torch sees no CUDA device" in done.stderr

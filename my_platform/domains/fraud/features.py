@@ -195,6 +195,14 @@ OF_FEATURES = {name: (declared.name, name) for declared in FEATURE_SETS for name
 
 def joined(spending: pl.LazyFrame, usual: pl.LazyFrame, risk: pl.LazyFrame) -> pl.LazyFrame:
     """All features of the transactions that have them: TRANSACTION_ID, TX_DATETIME, CUSTOMER_ID, FEATURES."""
-    return spending.join(usual.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner").join(
-        risk.drop("TX_DATETIME"), on="TRANSACTION_ID", how="inner"
-    )
+    tables = pl.collect_all([spending, usual.drop("TX_DATETIME"), risk.drop("TX_DATETIME")])
+    whole = tables[0]
+    of_whole = whole.get_column("TRANSACTION_ID")
+    distinct = not of_whole.null_count() and of_whole.sort().n_unique() == len(of_whole)
+    for table in tables[1:]:
+        # Feature sets of the same days have the same rows in the same order, unless one of them is behind.
+        if distinct and table.get_column("TRANSACTION_ID").equals(of_whole):
+            whole = whole.hstack(table.drop("TRANSACTION_ID").get_columns())
+        else:
+            whole, distinct = whole.join(table, on="TRANSACTION_ID", how="inner"), False
+    return whole.lazy()

@@ -13,11 +13,13 @@ Source: Fraud Detection Handbook (Le Borgne, Siblini, Lebichot, Bontempi, 2022),
 
 from datetime import date, timedelta
 
+import numpy as np
 import polars as pl
 
 DELAY = timedelta(days=7)
 TEST_LENGTH = timedelta(days=7)
 HANDBOOK_WINDOW = timedelta(days=7)
+_ROW = "__row"
 
 
 def training_days(t0: date, window_days: int) -> tuple[date, date]:
@@ -36,11 +38,12 @@ def labels_known_before(labels: pl.LazyFrame, day: date) -> pl.LazyFrame:
     `labels` has TRANSACTION_ID, REPORTED_AT, IS_FRAUD. The latest report wins; of two reports of one
     moment, that of a fraud.
     """
-    return (
-        labels.filter(pl.col("REPORTED_AT").dt.date() < day)
-        .group_by("TRANSACTION_ID")
-        .agg(pl.col("IS_FRAUD", "REPORTED_AT").sort_by("REPORTED_AT", "IS_FRAUD").last())
-    )
+    known = labels.filter(pl.col("REPORTED_AT").dt.date() < day).collect()
+    known = known.sort("TRANSACTION_ID", "REPORTED_AT", "IS_FRAUD")
+    key = known.get_column("TRANSACTION_ID")
+    last = known.filter(key.ne_missing(key.shift(-1)) | key.is_null())
+    # Told that they are sorted, polars joins on the keys without hashing them.
+    return last.select("TRANSACTION_ID", "IS_FRAUD", "REPORTED_AT").lazy().set_sorted("TRANSACTION_ID")
 
 
 def as_reported(labelled: pl.LazyFrame, reports: pl.LazyFrame) -> pl.LazyFrame:
@@ -64,11 +67,17 @@ def training_rows(
     `transactions` needs TRANSACTION_ID and TX_DATETIME and may have any other columns, features among them;
     out come all of its columns, IS_FRAUD and REPORTED_AT.
     """
-    return (
-        transactions.filter(_happened(*training_days(t0, window_days)))
-        .join(labels_known_before(labels, t0), on="TRANSACTION_ID", how="inner")
-        .sort("TX_DATETIME", "TRANSACTION_ID")
-    )
+    # In one piece each column is joined, judged and hashed in a third of the time.
+    rows = transactions.collect().rechunk()
+    keys = rows.select("TRANSACTION_ID", "TX_DATETIME").with_row_index(_ROW)
+    keys = keys.filter(_happened(*training_days(t0, window_days))).sort("TRANSACTION_ID")
+    known = labels_known_before(labels, t0).collect()
+    labelled = keys.join(known, on="TRANSACTION_ID", how="inner").sort("TX_DATETIME", "TRANSACTION_ID")
+    taken = labelled.get_column(_ROW).to_numpy()
+    # Most often all rows are taken, in the order in which they stand, and many wide columns need not be moved.
+    whole = len(taken) == rows.height and bool((taken == np.arange(len(taken))).all())
+    found = rows if whole else rows[taken]
+    return found.hstack(labelled.select("IS_FRAUD", "REPORTED_AT").get_columns()).lazy()
 
 
 def test_rows(transactions: pl.LazyFrame, labels: pl.LazyFrame, t0: date) -> pl.LazyFrame:
