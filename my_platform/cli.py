@@ -21,6 +21,7 @@ from my_platform.commands.new_domain import new_domain
 from my_platform.commands.quality import add_quality_commands
 from my_platform.commands.refresh import evaluation, refresh
 from my_platform.commands.serving import serve
+from my_platform.commands.state import add_state_commands
 from my_platform.commands.threshold import threshold
 from my_platform.commands.tuning import tune
 from my_platform.errors import PlatformError
@@ -140,6 +141,7 @@ add_model_commands(app)
 add_bulk_commands(app)
 app.command()(alerts)
 app.command()(metrics)
+add_state_commands(app)
 app.command()(threshold)
 app.command()(tune)
 app.command()(serve)
