@@ -14,6 +14,8 @@ from my_platform.commands.backfill import add_backfill_commands
 from my_platform.commands.bulk import add_bulk_commands
 from my_platform.commands.console import Json, complain, print_json, settings_of_call, show_table
 from my_platform.commands.domain import WithDomains
+from my_platform.commands.console import Json, complain, print_json, progress, settings_of_call, show_table
+from my_platform.commands.fetch import fetch
 from my_platform.commands.forecast import add_forecast_commands
 from my_platform.commands.metrics import metrics
 from my_platform.commands.model import add_model_commands
@@ -142,6 +144,7 @@ add_bulk_commands(app)
 app.command()(alerts)
 app.command()(metrics)
 add_state_commands(app)
+app.command()(fetch)
 app.command()(threshold)
 app.command()(tune)
 app.command()(serve)

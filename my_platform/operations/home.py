@@ -10,6 +10,7 @@ from types import ModuleType
 import dagster as dg
 
 from my_platform.errors import HomeError, PlatformError
+from my_platform.fetching.declaration import Source
 from my_platform.incremental.declare import Asset, Grain, day_key
 from my_platform.learning.contender import Contender
 from my_platform.learning.ledger import PromotionLedger
@@ -100,6 +101,12 @@ def load_logged(settings: Settings) -> list[LoggedTable]:
     """The prediction logs that the domains land as tables."""
     modules = load_domains(settings)
     return [each for module in modules if hasattr(module, "logged") for each in module.logged(settings)]
+
+
+def load_sources(settings: Settings) -> list[Source]:
+    """The databases and HTTP APIs that the domains have days fetched from."""
+    modules = [_domain(name) for name in settings.domains]
+    return [each for module in modules if hasattr(module, "sources") for each in module.sources(settings)]
 
 
 def land_logs(settings: Settings) -> dict[str, LandedLog | LandedLabels]:
