@@ -14,7 +14,6 @@ from my_platform.commands.backfill import add_backfill_commands
 from my_platform.commands.bulk import add_bulk_commands
 from my_platform.commands.console import Json, complain, print_json, settings_of_call, show_table
 from my_platform.commands.domain import WithDomains
-from my_platform.commands.console import Json, complain, print_json, progress, settings_of_call, show_table
 from my_platform.commands.fetch import fetch
 from my_platform.commands.forecast import add_forecast_commands
 from my_platform.commands.metrics import metrics

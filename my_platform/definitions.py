@@ -68,9 +68,6 @@ def build_definitions(
         dagster_home=place.dagster_home,
         interval_s=settings.alert_interval_s,
     )
-    return dg.Definitions(
-        assets=assets,
-        sensors=[owed, alerts, sensor] if landed else [owed, alerts],
     asking = fetch_sensor(
         lambda: fetch_for_a_tick(settings),
         dagster_home=place.dagster_home,
@@ -78,7 +75,7 @@ def build_definitions(
     )
     return dg.Definitions(
         assets=assets,
-        sensors=[owed, *([sensor] if landed else []), *([asking] if load_sources(settings) else [])],
+        sensors=[owed, alerts, *([sensor] if landed else []), *([asking] if load_sources(settings) else [])],
         jobs=[refresh, *jobs.values()],
         executor=dg.in_process_executor,
     )
