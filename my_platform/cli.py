@@ -14,6 +14,7 @@ from my_platform.commands.backfill import add_backfill_commands
 from my_platform.commands.bulk import add_bulk_commands
 from my_platform.commands.console import Json, complain, print_json, settings_of_call, show_table
 from my_platform.commands.domain import WithDomains
+from my_platform.commands.fetch import fetch
 from my_platform.commands.forecast import add_forecast_commands
 from my_platform.commands.metrics import metrics
 from my_platform.commands.model import add_model_commands
@@ -21,6 +22,7 @@ from my_platform.commands.new_domain import new_domain
 from my_platform.commands.quality import add_quality_commands
 from my_platform.commands.refresh import evaluation, refresh
 from my_platform.commands.serving import serve
+from my_platform.commands.state import add_state_commands
 from my_platform.commands.threshold import threshold
 from my_platform.commands.tuning import tune
 from my_platform.errors import PlatformError
@@ -140,6 +142,8 @@ add_model_commands(app)
 add_bulk_commands(app)
 app.command()(alerts)
 app.command()(metrics)
+add_state_commands(app)
+app.command()(fetch)
 app.command()(threshold)
 app.command()(tune)
 app.command()(serve)

@@ -8,10 +8,12 @@ from my_platform.incremental.declare import Grain
 from my_platform.operations.alerts.home import tell_alerts
 from my_platform.operations.alerts.sensor import alert_sensor
 from my_platform.operations.assets import build_assets
+from my_platform.operations.fetching import fetch_for_a_tick, fetch_sensor
 from my_platform.operations.home import (
     data_span,
     land_logs,
     load_logged,
+    load_sources,
     open_heads,
     open_workspace,
     place_of,
@@ -66,9 +68,14 @@ def build_definitions(
         dagster_home=place.dagster_home,
         interval_s=settings.alert_interval_s,
     )
+    asking = fetch_sensor(
+        lambda: fetch_for_a_tick(settings),
+        dagster_home=place.dagster_home,
+        interval_s=settings.fetch_interval_s,
+    )
     return dg.Definitions(
         assets=assets,
-        sensors=[owed, alerts, sensor] if landed else [owed, alerts],
+        sensors=[owed, alerts, *([sensor] if landed else []), *([asking] if load_sources(settings) else [])],
         jobs=[refresh, *jobs.values()],
         executor=dg.in_process_executor,
     )

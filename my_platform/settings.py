@@ -88,6 +88,12 @@ class Settings(BaseSettings):
         le=86_400,
         description="seconds between two landings of the prediction log's finished days by the Dagster daemon",
     )
+    fetch_interval_s: int = Field(
+        default=3600,
+        ge=1,
+        le=86_400,
+        description="seconds between two looks at declared databases and HTTP APIs by the Dagster daemon",
+    )
     port: int = Field(default=3000, ge=1, le=65535, description="TCP port of `my-platform ui` on loopback")
     ui_url: str | None = Field(
         default=None, description="where people reach the UI, for links in alerts; default: loopback"

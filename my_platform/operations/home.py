@@ -10,19 +10,22 @@ from types import ModuleType
 import dagster as dg
 
 from my_platform.errors import HomeError, PlatformError
+from my_platform.fetching.declaration import Source
 from my_platform.incremental.declare import Asset, Grain, day_key
 from my_platform.learning.contender import Contender
 from my_platform.learning.ledger import PromotionLedger
 from my_platform.learning.registry import Registry
 from my_platform.learning.tracking import Tracker
 from my_platform.operations.assets import Place
+from my_platform.operations.formats import bring_to_present, check_format
 from my_platform.operations.heads import DagsterHeads
+from my_platform.operations.instance_config import instance_config
 from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.specs import Span
 from my_platform.serving.declaration import Service
 from my_platform.serving.label_landing import LandedLabels, land_labels
 from my_platform.serving.log_landing import LandedLog, LoggedTable, land_log
-from my_platform.settings import CHECKOUT, Settings
+from my_platform.settings import Settings
 from my_platform.storage.calendar import read_calendar
 from my_platform.storage.lake import Lake
 from my_platform.storage.landing import Landing, key_of
@@ -31,30 +34,23 @@ from my_platform.storage.objects import FolderStore, locked, open_store, replace
 from my_platform.storage.places import Unreadable, open_place
 from my_platform.storage.trace_index import TraceIndex
 
-# Not in the checkout's file: this storage looks for its files in DAGSTER_HOME, which a throwaway instance, as
-# `dg check defs` makes one, has not.
-_EVENT_LOG = """
-# Dagster's own event log, but with its connections kept open: several times faster, on the same files.
-# Where `storage` names Postgres, this goes.
-event_log_storage:
-  module: my_platform.operations.event_log
-  class: OpenSqliteEventLogStorage
-"""
-_FOLDERS = ("landing", "lake", "quarantine", "dagster", "mlflow", "registry", "reports")
+FOLDERS = ("landing", "lake", "quarantine", "dagster", "mlflow", "registry", "reports")
 
 
 def prepare_home(settings: Settings) -> None:
-    """Make the folders of a home and its Dagster configuration.
+    """Make the folders of a home and its Dagster configuration, and migrate one that an older version made.
 
     Raises:
-        HomeError: the home cannot be written.
+        HomeError: the home cannot be written, or a newer version made it.
     """
     try:
-        for name in _FOLDERS:
+        check_format(settings.home)
+        for name in FOLDERS:
             (settings.home / name).mkdir(parents=True, exist_ok=True)
+        bring_to_present(settings.home)
         config = settings.dagster_home / "dagster.yaml"
         if not config.exists():
-            replace_file(config, _instance_config((CHECKOUT / "dagster.yaml").read_text()).encode())
+            replace_file(config, instance_config().encode())
     except OSError as error:
         raise HomeError(
             f"the home {settings.home} cannot be used: {error.strerror} ({error.filename}). Give the user of this "
@@ -105,6 +101,12 @@ def load_logged(settings: Settings) -> list[LoggedTable]:
     """The prediction logs that the domains land as tables."""
     modules = load_domains(settings)
     return [each for module in modules if hasattr(module, "logged") for each in module.logged(settings)]
+
+
+def load_sources(settings: Settings) -> list[Source]:
+    """The databases and HTTP APIs that the domains have days fetched from."""
+    modules = [_domain(name) for name in settings.domains]
+    return [each for module in modules if hasattr(module, "sources") for each in module.sources(settings)]
 
 
 def land_logs(settings: Settings) -> dict[str, LandedLog | LandedLabels]:
@@ -236,9 +238,3 @@ def _landed_days(workspace: Workspace) -> list[date]:
                 if key is not None:
                     days.add(date.fromisoformat(day_key(key)))
     return sorted(days)
-
-
-def _instance_config(text: str) -> str:
-    """The configuration of a home's instance: the checkout's, with the faster event log unless it names a storage."""
-    named = any(line.startswith(("storage:", "event_log_storage:")) for line in text.splitlines())
-    return text if named else text + _EVENT_LOG

@@ -19,17 +19,21 @@ def tag_process(instance: dg.DagsterInstance, run_id: str) -> None:
     instance.add_run_tags(run_id, this_process())
 
 
+def orphans(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """The runs that stand as started and that a process of this machine was killed in."""
+    started = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    return [run for run in started if PROCESS_TAG in run.tags and not _alive(run.tags[PROCESS_TAG])]
+
+
 def end_orphans(instance: dg.DagsterInstance) -> list[str]:
     """Report as failed the runs that a process of this machine was killed in; their ids."""
     ended = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-        tag = run.tags.get(PROCESS_TAG)
-        if tag is not None and not _alive(tag):
-            instance.report_run_failed(
-                run,
-                "the process of this run is gone; what it had committed stays, and the next refresh goes on",
-            )
-            ended.append(run.run_id)
+    for run in orphans(instance):
+        instance.report_run_failed(
+            run,
+            "the process of this run is gone; what it had committed stays, and the next refresh goes on",
+        )
+        ended.append(run.run_id)
     return ended
 
 

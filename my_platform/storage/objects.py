@@ -109,13 +109,13 @@ class FolderStore:
         removed = 0
         staging = self.folder / STAGING
         for writer in staging.iterdir() if staging.is_dir() else ():
-            if _ended(writer.name, writer):
+            if has_ended(writer.name, writer):
                 removed += sum(1 for _ in writer.iterdir())
                 shutil.rmtree(writer, ignore_errors=True)
         return removed
 
     def _staged(self) -> Path:
-        folder = self.folder / STAGING / _this_writer()
+        folder = self.folder / STAGING / this_writer()
         folder.mkdir(parents=True, exist_ok=True)
         return folder / secrets.token_hex(8)
 
@@ -202,9 +202,9 @@ def replace_file(path: Path, data: bytes) -> None:
     """Write a local file so that a reader sees the whole of it or what was there before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
-        if _ended(left.name.rpartition(".tmp-")[2].rpartition("-")[0], left):
+        if has_ended(left.name.rpartition(".tmp-")[2].rpartition("-")[0], left):
             left.unlink(missing_ok=True)
-    staged = path.with_name(f".{path.name}.tmp-{_this_writer()}-{secrets.token_hex(4)}")
+    staged = path.with_name(f".{path.name}.tmp-{this_writer()}-{secrets.token_hex(4)}")
     try:
         staged.write_bytes(data)
         os.replace(staged, path)
@@ -229,11 +229,12 @@ def _link(staged: Path, target: Path) -> bool:
     return True
 
 
-def _this_writer() -> str:
+def this_writer() -> str:
+    """How this process is named where it stages what it writes."""
     return f"{os.getpid()}@{socket.gethostname()}"
 
 
-def _ended(writer: str, left: Path) -> bool:
+def has_ended(writer: str, left: Path) -> bool:
     """Whether the process that left a path has ended; one of another machine is given a day."""
     pid, _, host = writer.partition("@")
     if host != socket.gethostname():
