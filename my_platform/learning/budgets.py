@@ -96,7 +96,9 @@ def measure(
         rows_per_s=calls / min(sum(seconds) for seconds in rounds),
         file_bytes=sum(len(data) for data in files.values()),
         memory_bytes=memory,
-        **fitted,
+        fit_s=fitted["fit_s"],
+        fit_cpu_s=fitted["fit_cpu_s"],
+        fit_gpu_s=fitted["fit_gpu_s"],
     )
 
 
