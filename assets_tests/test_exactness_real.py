@@ -28,6 +28,7 @@ from my_platform.domains.fraud.handbook import import_handbook
 from my_platform.domains.fraud.landing_files import reports_path, transactions_path
 from my_platform.domains.fraud.parameters import TRAINING_WINDOW_DAYS
 from my_platform.domains.fraud.simulator import land_late_labels
+from my_platform.storage.lake import json_in
 
 ROUNDS = 5
 MONTH = (-30, 0)
@@ -353,4 +354,30 @@ def test_the_default_model_is_as_good_as_claimed_and_not_better_than_it_can_be(p
 
     back = place.refresh()
     assert back["computed"] == {}
+    assert place.versions() == before
+
+
+@only_handbook
+def test_the_net_and_the_blend_are_as_good_as_claimed_and_not_better_than_they_can_be(place: Place) -> None:
+    before = place.versions()
+    week = date.fromisoformat(BENCHMARK_WEEK)
+    of_trees = ("fraud_lightgbm", "fraud_lightgbm_onnx", "predictions")
+    of_nets = ("fraud_tabm", "fraud_tabm_onnx", "tabm_predictions", "tabm_evaluation")
+    of_both = ("fraud_blend", "blend_predictions", "blend_evaluation")
+    with session(place.home, boosting_rounds=None, threads=2, nets="budget") as opened:
+        select = " or ".join(f'key:"{name}"' for name in (*of_trees, *of_nets, *of_both))
+        assert opened.refresh(select=select, first=week, through=week).problems == []
+        versions = opened.versions()
+        net, both = (
+            json_in(
+                opened.workspace.lake.read(name, BENCHMARK_WEEK, versions[name][BENCHMARK_WEEK]),
+                "metrics.json",
+            )["metrics"]
+            for name in (of_nets[-1], of_both[-1])
+        )
+    assert 0.74 <= net["average_precision"] <= 0.789
+    assert net["auc_roc"] >= 0.87
+    assert 0.755 <= both["average_precision"] <= 0.789
+
+    place.refresh()
     assert place.versions() == before
