@@ -48,10 +48,12 @@ dbt-docs: $(PREPARED) ## write dbt's documentation of the marts and say where it
 test: $(PREPARED) ## run the tests
 	@$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
-test-slow: $(PREPARED) ## run the tests that take longer, with a real S3 server, browser and Redis where root can install them
+test-slow: $(PREPARED) ## run the tests that take longer, with a real S3 server, browser, Redis and PostgreSQL where root can install them
 	@$(call optional_package,radosgw,ceph-mon ceph-mgr ceph-osd radosgw ceph-common,the S3 server of the storage tests)
 	@$(call optional_package,chromium,chromium,the browser of the tests of the UI)
 	@$(call optional_package,redis-server,redis-server,the server of the tests of online state in Redis)
+	@$(call optional_package,pg_ctlcluster,postgresql,the server of the tests with PostgreSQL)
+	@$(PY) -c 'import dagster_postgres' 2>/dev/null || $(PIP) -c constraints.txt --no-build-isolation -e '.[postgres]'
 	@$(PY) -m pytest -n 2 --dist loadscope -m 'slow and not gpu' $(ARGS) || { \
 		code=$$?; [ $$code -eq 5 ] || exit $$code; echo "There are no slow tests."; }
 
@@ -117,11 +119,13 @@ $(PYTHON) -c '$(1)' 2>/dev/null || [ "$$(uname)" != Linux ] || \
 	fi
 endef
 
-# One that some tests use: installed where that can be done; without it they say that it is missing.
+# One that some tests use: installed where that can be done; without it they say that it is missing. Tests start servers
+# of their own, so that the one which Debian starts with the package is stopped again.
 define optional_package
 command -v $(1) >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	echo "Installing $(3) ..." && timeout 120 apt-get update -qq && \
-	DEBIAN_FRONTEND=noninteractive timeout 480 apt-get install -y -qq --no-install-recommends $(2) >/dev/null 2>&1; } || \
+	DEBIAN_FRONTEND=noninteractive timeout 480 apt-get install -y -qq --no-install-recommends $(2) >/dev/null 2>&1 && \
+	{ service $(lastword $(2)) stop >/dev/null 2>&1 || true; }; } || \
 	echo "$(1) is missing, $(3); tests that need it are skipped."
 endef
 

@@ -1,9 +1,6 @@
 """What a database or an API says of a day lands as one file, again only if it says something else, or not at all."""
 
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -13,6 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from assets_tests import postgres_server
 from assets_tests.fetching import shops
 from assets_tests.fetching.shops import ORDERS, Api, day, execute, fill, served
 from assets_tests.homes import CHECKOUT, answer, start
@@ -355,32 +353,11 @@ def test_the_declarations_of_the_page_can_be_made() -> None:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL server on loopback, run by an unprivileged user, in a zone that is not UTC."""
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server on loopback, in a zone that is not UTC."""
     pytest.importorskip("psycopg2")
-    programs = {name: shutil.which(name) for name in ("initdb", "pg_ctl")}
-    missing = [name for name, path in programs.items() if path is None]
-    if missing:
-        pytest.skip(f"there is no {', '.join(missing)}; install postgresql")
-    folder, port = Path(f"/var/tmp/my_platform_postgres_{os.getpid()}"), free_port()
-    as_user = ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
-    folder.mkdir(mode=0o700)
-    if as_user:
-        shutil.chown(folder, "nobody")
-    options = f"-p {port} -h 127.0.0.1 -k {folder} -c timezone=America/New_York -c fsync=off"
-    quiet: dict[str, Any] = {"check": True, "timeout": 120, "stdout": subprocess.DEVNULL, "cwd": "/"}
-    try:
-        subprocess.run(
-            [*as_user, str(programs["initdb"]), "-D", f"{folder}/data", "-U", "ada", "-A", "trust"], **quiet
-        )
-        pg_ctl = [*as_user, str(programs["pg_ctl"]), "-D", f"{folder}/data", "-w"]
-        subprocess.run([*pg_ctl, "-l", f"{folder}/log", "-o", options, "start"], **quiet)
-        try:
-            yield f"postgresql://ada:swordfish@127.0.0.1:{port}/postgres"
-        finally:
-            subprocess.run([*pg_ctl, "-m", "immediate", "stop"], **quiet)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with postgres_server.postgres("timezone=America/New_York") as named:
+        yield f"postgresql://{named['PGUSER']}:swordfish@127.0.0.1:{named['PGPORT']}/{named['PGDATABASE']}"
 
 
 @pytest.mark.slow

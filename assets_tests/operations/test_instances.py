@@ -18,7 +18,7 @@ import yaml
 
 from assets_tests.homes import CHECKOUT, Versions, folder_in_memory, start
 from assets_tests.operations.dagster_shop import Shop, correct, day, land, opened_shop
-from assets_tests.operations.postgres_server import postgres
+from assets_tests.postgres_server import postgres
 from my_platform.operations.backfills import Watch, backfill
 from my_platform.operations.orphans import PROCESS_TAG
 from my_platform.storage.backfill_book import BackfillBook, Ordered

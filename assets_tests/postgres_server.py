@@ -19,8 +19,12 @@ _NOBODY = "nobody"
 
 
 @contextmanager
-def postgres() -> Iterator[dict[str, str]]:
-    """The environment variables that name an empty database; skips the test where there is no server."""
+def postgres(*more: str) -> Iterator[dict[str, str]]:
+    """The environment variables that name an empty database; skips the test where there is no server.
+
+    Args:
+        more: the server's settings beside those of the tests, such as ``timezone=America/New_York``.
+    """
     initdb, server, ready = (_program(name) for name in ("initdb", "postgres", "pg_isready"))
     with tempfile.TemporaryDirectory(prefix="my_platform_pg_", ignore_cleanup_errors=True) as parent:
         folder = Path(parent, "data")
@@ -38,7 +42,7 @@ def postgres() -> Iterator[dict[str, str]]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        options = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
+        options = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", *more]
         process = subprocess.Popen(
             [server, "-D", str(folder), "-p", str(port), *(word for o in options for word in ("-c", o))],
             user=user, cwd=parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
