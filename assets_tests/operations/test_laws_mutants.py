@@ -1,6 +1,6 @@
 """Planted mistakes: each is one that a platform of this kind can make, and the laws tell every one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -314,7 +314,7 @@ def stored_values_without_a_row_in_the_index_are_not_adopted(
 def a_trace_counts_without_its_object(monkeypatch: pytest.MonkeyPatch, hit: Hit) -> None:
     """A lost object is never noticed, because nobody reads what was stored."""
     kept: dict[tuple[str, str, str], Any] = {}
-    commit, read = Lake.commit, Lake.read
+    commit = Lake.commit
 
     def keeping(
         self: Lake, asset: str, partition: str, name: str, table: Any, *args: Any, **options: Any
@@ -323,13 +323,13 @@ def a_trace_counts_without_its_object(monkeypatch: pytest.MonkeyPatch, hit: Hit)
         kept[asset, partition, committed.trace.data_version] = table
         return committed
 
-    def from_memory(self: Lake, asset: str, partition: str, version: str, columns: Any = None) -> Any:
-        hit()
-        return kept[asset, partition, version]
+    def from_memory(self: Lake, asset: str, versions: Mapping[str, str], columns: Any = None) -> Any:
+        if versions:
+            hit()
+        return {partition: kept[asset, partition, version] for partition, version in versions.items()}
 
     monkeypatch.setattr(Lake, "commit", keeping)
-    monkeypatch.setattr(Lake, "read", from_memory)
-    assert read is not Lake.read
+    monkeypatch.setattr(Lake, "read_all", from_memory)
 
 
 @mutant("objects_are_lost_and_damaged", "exact")
