@@ -269,7 +269,7 @@ def load_settings(**given: Any) -> Settings:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         problems = [
-            f"MY_PLATFORM_{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}"
+            f"MY_PLATFORM_{str(problem['loc'][0]).upper()}={_shown(problem)}: {problem['msg']}"
             for problem in error.errors()
         ]
         raise PlatformError("these settings are refused: " + "; ".join(problems)) from None
@@ -284,3 +284,9 @@ def load_settings(**given: Any) -> Settings:
         known = ", ".join(f"MY_PLATFORM_{name.upper()}" for name in Settings.model_fields)
         raise PlatformError(f"{', '.join(unknown)} is no setting; there are {known}")
     return settings
+
+
+def _shown(problem: Any) -> str:
+    """The value that was refused; of a secret nothing."""
+    field = Settings.model_fields.get(str(problem["loc"][0]))
+    return "***" if field is not None and "SecretStr" in str(field.annotation) else repr(problem["input"])

@@ -241,6 +241,34 @@ def test_what_lies_elsewhere_is_named(home: Path, tmp_path: Path) -> None:
     assert json.loads((done.place / "manifest.json").read_bytes())["elsewhere"] == done.elsewhere
 
 
+def test_a_linked_folder_and_a_database_server_are_named_as_lying_elsewhere(
+    home: Path, tmp_path: Path
+) -> None:
+    (home / "lake").rename(tmp_path / "big")
+    (home / "lake").symlink_to(tmp_path / "big")
+    with (home / "dagster" / "dagster.yaml").open("a") as config:
+        config.write("storage:\n  postgres:\n    postgres_url: {env: SHOP_EVENTS}\n")
+
+    found = back_up(shop.settings(home), tmp_path / "kept")
+
+    assert found.elsewhere["runs and events"] == "postgres, as dagster/dagster.yaml says"
+    assert Path(found.elsewhere["lake"]).resolve() == (tmp_path / "big").resolve()
+
+
+def test_a_bundle_that_was_damaged_and_healed_is_copied_anew(home: Path, tmp_path: Path) -> None:
+    (model,) = (home / "registry" / "bundles").rglob("model.txt")
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-1] + b"?")
+    back_up(shop.settings(home), tmp_path / "kept")
+    model.write_bytes(whole)
+    os.utime(model, ns=(model.stat().st_mtime_ns + 1, model.stat().st_mtime_ns + 1))
+
+    back_up(shop.settings(home), tmp_path / "kept")
+
+    restore(shop.settings(tmp_path / "again"), tmp_path / "kept")
+    assert champion(tmp_path / "again") == b"trees"
+
+
 def test_no_backup_goes_into_the_home_or_comes_from_nowhere(home: Path, tmp_path: Path) -> None:
     with pytest.raises(PlatformError, match="elsewhere"):
         back_up(shop.settings(home), home / "kept")

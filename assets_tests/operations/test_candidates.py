@@ -206,6 +206,17 @@ def test_what_a_refresh_has_made_current_meanwhile_is_not_thrown_away(home: Path
         assert new.refresh().as_json()["runs"] == 0
 
 
+def test_what_was_current_once_is_not_thrown_away_after_the_code_went_back(home: Path) -> None:
+    with code(home, 2) as new:
+        rebuild(new)
+        new.refresh()
+    with code(home, 1) as old:
+        old.refresh()
+    with code(home, 2) as new:
+        assert drop(new.workspace, new.heads, book(new), NAME)["removed"] == {}
+        assert not any(new.refresh().as_json()["computed"].values())
+
+
 def test_a_function_that_is_not_deterministic_is_told_and_its_value_stays(home: Path) -> None:
     with code(home, 1) as session:
         versions, stored = session.versions(), objects(home)

@@ -123,3 +123,10 @@ def test_settings_do_not_change() -> None:
 
 def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_secret_that_is_refused_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_PLATFORM_ALERT_WEBHOOK_URL", "hooks.example/services/swordfish")
+    with pytest.raises(PlatformError, match=r"MY_PLATFORM_ALERT_WEBHOOK_URL=\*\*\*") as refused:
+        load_settings()
+    assert "swordfish" not in str(refused.value)

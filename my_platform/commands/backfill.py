@@ -54,6 +54,7 @@ def backfill(
     """Compute what is owed of some assets and days, piece by piece; the same command goes on where it ended."""
     from my_platform.operations import backfills
     from my_platform.operations.backfill_scope import estimate
+    from my_platform.operations.formats import check_format
     from my_platform.storage.backfill_book import BackfillBook
 
     asked = [name for name, given in _questions(assets, list_all, status, cancel, resume).items() if given]
@@ -61,6 +62,7 @@ def backfill(
         found_ones = f"there are {', '.join(asked)}" if asked else "there is none"
         raise PlatformError(f"say one of ASSETS, --list, --status, --cancel and --resume; {found_ones}")
     settings = settings_of_call()
+    check_format(settings.home)
     book = BackfillBook(settings.backfills)
     if list_all:
         _show_list([backfills.status(b, running=book.is_running(b.id)) for b in book.backfills()], as_json)

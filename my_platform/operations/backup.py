@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml
+
 from my_platform.errors import HomeError, PlatformError
 from my_platform.operations.formats import check_format
 from my_platform.operations.home import commit_lock
@@ -75,7 +77,7 @@ def back_up(settings: Settings, target: Path) -> BackedUp:
     """
     if check_format(settings.home) is None:
         raise HomeError(f"{settings.home} is no home, so there is nothing to back up; name it with --home")
-    if target.absolute().is_relative_to(settings.home):
+    if target.resolve().is_relative_to(settings.home.resolve()):
         raise PlatformError(f"{target} lies in the home {settings.home} itself; choose a folder elsewhere")
     name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%fZ")
     partial = target / f".{name}.partial"
@@ -116,13 +118,35 @@ def manifest_of(backup: Path) -> dict[str, Kept]:
 
 
 def elsewhere_of(settings: Settings) -> dict[str, str]:
-    """What of a home lies outside of its folder, and so in no backup of it: place by name."""
+    """What of a home lies outside of its folder, and so in no backup of it: place by name.
+
+    A link is named with where it leads to: what it stands for is not copied.
+    """
+    home = settings.home.resolve()
     places = {"landing": settings.landing, "lake": settings.lake}
-    return {
+    found = {
         name: url
         for name, url in places.items()
-        if "://" in url or not Path(url).absolute().is_relative_to(settings.home)
+        if "://" in url or not Path(url).resolve().is_relative_to(home)
     }
+    storage = storage_elsewhere(settings.dagster_home)
+    if storage is not None:
+        found["runs and events"] = f"{storage}, as dagster/dagster.yaml says"
+    for link in _links(settings.home):
+        name = link.relative_to(settings.home).as_posix()
+        found[name] = str(link.resolve())
+    return found
+
+
+def storage_elsewhere(dagster_home: Path) -> str | None:
+    """The database server that keeps a home's runs and events, where that is no file of the home."""
+    try:
+        config = yaml.safe_load((dagster_home / "dagster.yaml").read_text())
+    except (OSError, yaml.YAMLError):
+        return None
+    storage = config.get("storage") if isinstance(config, dict) else None
+    kinds = [kind for kind in storage if kind != "sqlite"] if isinstance(storage, dict) else []
+    return ", ".join(kinds) or None
 
 
 class _Copying:
@@ -164,9 +188,10 @@ class _Copying:
             self.files[name] = Kept(sha256_of(target), target.stat().st_size, found.st_mtime_ns)
 
     def _same(self, name: str, known: Kept, found: os.stat_result) -> bool:
-        if found.st_size != known.size:
+        """Whether the copy before is of this very file: one that was damaged and made again has another time."""
+        if (found.st_size, found.st_mtime_ns) != (known.size, known.mtime_ns):
             return False
-        return _is_unchanging(name) or (name.startswith("landing/") and found.st_mtime_ns == known.mtime_ns)
+        return _is_unchanging(name) or name.startswith("landing/")
 
     def _link(self, name: str, target: Path) -> bool:
         """Link to the copy of the backup before; False where that has gone, or the file system has no links."""
@@ -214,6 +239,15 @@ def _files(home: Path) -> Iterator[str]:
             if beside or name.endswith(".lock") or ".tmp-" in name or path.is_symlink() or not path.is_file():
                 continue
             yield path.relative_to(home).as_posix()
+
+
+def _links(home: Path) -> Iterator[Path]:
+    """The links in a home, to files or to folders."""
+    for folder, names, files in os.walk(home):
+        for name in sorted((*names, *files)):
+            path = Path(folder, name)
+            if path.is_symlink():
+                yield path
 
 
 def _is_unchanging(name: str) -> bool:

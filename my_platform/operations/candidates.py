@@ -18,7 +18,7 @@ from my_platform.errors import PlatformError
 from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import ordinal
 from my_platform.incremental.planner import Action, Node, State, fingerprint_of
-from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, asset_key
+from my_platform.operations.heads import DagsterHeads, asset_key
 from my_platform.operations.outcome import Heads
 from my_platform.operations.platform import Workspace
 from my_platform.operations.refresh import Order, Report, look_ahead, refresh
@@ -166,7 +166,12 @@ def switch(
             f"`my-platform backfill … --as {name}`"
         )
     report = refresh(workspace, heads, launch, allowed=_only(held))
-    if not report.problems and not any(report.outcome.interrupted.values()):
+    left = sum(len(partitions) for partitions in report.outcome.interrupted.values())
+    if left:
+        raise PlatformError(
+            f"the inputs of {left} partitions moved while {name} was switched to; call this again to go on"
+        )
+    if not report.outcome.failed:
         book.switch(name)
     return report
 
@@ -212,7 +217,11 @@ def _only(held: Sequence[Held]) -> Callable[[Node, int], bool]:
 def _behind(workspace: Workspace, heads: DagsterHeads, held: Sequence[Held]) -> list[str]:
     """The partitions of a candidate that are not what the present code gives of the present inputs."""
     known = [each for each in held if each.asset in workspace.project.assets]
-    found = [f"{each.asset} is no asset of this checkout" for each in held if each not in known]
+    found = [
+        f"{each.asset} is no asset of this checkout"
+        for each in held
+        if each.asset not in workspace.project.assets
+    ]
     planned = look_ahead(workspace, heads, _only(known))
     why = {
         (entry.asset, entry.key): entry.action.value
@@ -244,6 +253,12 @@ def _only_of(workspace: Workspace, heads: DagsterHeads, book: BackfillBook, name
         and (trace := lake.index.trace(*place)) is not None
         and not any(_is_current(workspace, trace, each) for each in states)
     }
+    once = {asset: _ever_current(heads.instance, asset) for asset in {trace.asset for trace in mine.values()}}
+    mine = {
+        place: trace
+        for place, trace in mine.items()
+        if (trace.partition, trace.fingerprint) not in once[trace.asset]
+    }
     names = sorted({*assets, *(trace.asset for trace in mine.values())})
     roots = [
         (asset, partition, version)
@@ -251,11 +266,11 @@ def _only_of(workspace: Workspace, heads: DagsterHeads, book: BackfillBook, name
         for partition, version in partitions.items()
     ]
     roots += [(each.asset, each.partition, each.data_version) for o in others_open for each in book.held(o)]
-    # Published values stay for ever, but this candidate's own were never published unless they became current.
+    # Published values stay for ever, but this candidate's own were never published.
     for trace in lake.index.traces(sorted(assets)):
-        if assets[trace.asset].publish is not None and (
-            (trace.asset, trace.partition, trace.fingerprint) not in mine
-            or _was_current(heads.instance, trace.asset, trace.partition, trace.data_version)
+        if (
+            assets[trace.asset].publish is not None
+            and (trace.asset, trace.partition, trace.fingerprint) not in mine
         ):
             roots.append((trace.asset, trace.partition, trace.data_version))
     referred = reached(lake, names, roots, but=mine)
@@ -282,10 +297,17 @@ def _is_current(workspace: Workspace, trace: Trace, states: Mapping[str, State])
     )
 
 
-def _was_current(instance: dg.DagsterInstance, asset: str, partition: str, version: str) -> bool:
-    records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key(asset), asset_partitions=[partition] if partition else None),
-        limit=_MOST_EVENTS,
-    ).records
-    events = [record.asset_materialization for record in records]
-    return any((event.tags or {}).get(DATA_VERSION_TAG) == version for event in events if event)
+def _ever_current(instance: dg.DagsterInstance, asset: str) -> set[tuple[str, str]]:
+    """Partition and fingerprint of all values of an asset that were ever current: going back to them runs nothing."""
+    found: set[tuple[str, str]] = set()
+    cursor: str | None = None
+    while True:
+        page = instance.fetch_materializations(asset_key(asset), limit=_MOST_EVENTS, cursor=cursor)
+        for record in page.records:
+            event = record.asset_materialization
+            told = event.metadata.get("fingerprint") if event is not None else None
+            if event is not None and told is not None:
+                found.add((event.partition or "", str(told.value)))
+        if not page.has_more:
+            return found
+        cursor = page.cursor

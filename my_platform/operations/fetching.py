@@ -12,7 +12,7 @@ from my_platform.fetching.fetch import Fetched, fetch
 from my_platform.operations.heads import wrong_instance
 from my_platform.operations.home import load_sources
 from my_platform.settings import Settings
-from my_platform.storage.objects import locked
+from my_platform.storage.objects import locked_if_free
 from my_platform.storage.places import open_place
 
 FETCH_SENSOR = "fetch_sources"
@@ -26,9 +26,12 @@ def fetch_sources(
     first: date | None = None,
     through: date | None = None,
     *,
-    most_s: float = float("inf"),
+    most_s: float | None = None,
 ) -> dict[str, Fetched]:
     """Fetch the owed days of all sources, or of some tables; what became of them, by table.
+
+    Args:
+        most_s: seconds after which no further day is begun; with it, nothing is fetched while another process does.
 
     Raises:
         PlatformError: a table is named that no source is declared for.
@@ -37,24 +40,28 @@ def fetch_sources(
     unknown = sorted(set(tables) - sources.keys())
     if unknown:
         raise PlatformError(
-            f"there is no source of {', '.join(unknown)}; there are {', '.join(sorted(sources))}"
+            f"there is no source of {', '.join(unknown)}; there are {', '.join(sorted(sources)) or 'none'}"
         )
-    until_s = time.monotonic() + most_s
+    until_s = time.monotonic() + (float("inf") if most_s is None else most_s)
     today = datetime.now(UTC).date()
     # Two at once would ask for the same days.
-    with locked(settings.home / "fetch.lock"):
-        return {
-            name: fetch(
-                source,
-                open_place(settings.landing),
-                today=today,
-                first=first,
-                through=through,
-                until_s=until_s,
-            )
-            for name, source in sources.items()
-            if not tables or name in tables
-        }
+    with locked_if_free(settings.home / "fetch.lock", wait=most_s is None) as held:
+        return (
+            {}
+            if not held
+            else {
+                name: fetch(
+                    source,
+                    open_place(settings.landing),
+                    today=today,
+                    first=first,
+                    through=through,
+                    until_s=until_s,
+                )
+                for name, source in sources.items()
+                if not tables or name in tables
+            }
+        )
 
 
 def fetch_sensor(

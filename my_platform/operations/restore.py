@@ -15,7 +15,15 @@ from pathlib import Path
 import dagster as dg
 
 from my_platform.errors import HomeError, PlatformError
-from my_platform.operations.backup import HOME, MANIFEST, Kept, back_up, latest_of, manifest_of
+from my_platform.operations.backup import (
+    HOME,
+    MANIFEST,
+    Kept,
+    back_up,
+    latest_of,
+    manifest_of,
+    storage_elsewhere,
+)
 from my_platform.operations.formats import check_format
 from my_platform.operations.home import open_instance
 from my_platform.settings import Settings
@@ -133,6 +141,9 @@ def _settle(settings: Settings, partial: Path, backup: Path) -> None:
     """Make what was copied a home of its own: nothing runs in it, and MLflow's files lie in it."""
     check_format(partial)
     _move_artifacts(partial / "mlflow" / "mlflow.db", settings.home, backup)
+    if storage_elsewhere(partial / "dagster") is not None:
+        # Another home may be at work on that database: its runs are not this one's to end.
+        return
     before = os.environ.get("DAGSTER_HOME")
     try:
         with open_instance(settings.model_copy(update={"home": partial})) as instance:

@@ -48,9 +48,15 @@ class AppendedLines:
 
     def _end_torn_line(self) -> None:
         """Take off what a dying machine had begun to write; no other writer is there while the lock is held."""
-        if not self.path.exists():
+        if not self.path.exists() or self._ends_whole():
             return
         data = self.path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
             os.truncate(self.path, len(whole))
+
+    def _ends_whole(self) -> bool:
+        with open(self.path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            return file.read(1) in (b"\n", b"")

@@ -221,6 +221,19 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def locked_if_free(path: Path, *, wait: bool) -> Iterator[bool]:
+    """The same, and whether it is held: where it is not waited for and another process holds it, it is not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
 def _link(staged: Path, target: Path) -> bool:
     try:
         os.link(staged, target)

@@ -133,7 +133,10 @@ class Webhook:
         except urllib.error.HTTPError as error:
             error.close()
             raise NotDelivered(f"it answered {error.code} {error.reason}") from error
-        except (OSError, http.client.HTTPException) as error:
+        except http.client.HTTPException as error:
+            # It may quote the address, which is a secret.
+            raise NotDelivered(type(error).__name__) from None
+        except OSError as error:
             raise NotDelivered(str(getattr(error, "reason", error)) or type(error).__name__) from error
 
 
