@@ -13,7 +13,12 @@ from my_platform.errors import PlatformError
 _MOST_CATEGORIES = 12
 # A column of so few values for its rows may be an entity: a shop has many orders.
 _ROWS_OF_AN_ENTITY = 3
-_TAKEN = ("score", "KNOWN_AT", "cluster", "label", "naive", "hour")
+# What the features of a domain call the target as a whole number.
+IN_UNITS = "target_in_units"
+_TAKEN = (
+    *("score", "KNOWN_AT", "cluster", "label", "naive", "hour"),
+    *(IN_UNITS, "last", "n_7d", "n_28d", "sum_7d", "sum_28d"),
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from my_platform.scaffold.samples import Parts, Sample, SampleColumn
+from my_platform.scaffold.samples import IN_UNITS, Parts, Sample, SampleColumn
 
 _TYPES = {pl.Int64(): "int", pl.Float64(): "float", pl.String(): "str", pl.Boolean(): "bool"}
 # Floats are summed as so many parts of one, for sums of floats depend on their order.
@@ -84,11 +84,14 @@ def features_file(sample: Sample, parts: Parts, delay_days: int) -> str:
             f'    entity="{parts.entity}",',
             f'    time="{parts.time}",',
             f'    order="{parts.key}",',
-            f'    derive={{"units": {units}}},',
+            f'    derive={{"{IN_UNITS}": {units}}},',
             "    aggregates={",
-            '        "last": last("units", days=28, delay_days=DELAY_DAYS),',
+            f'        "last": last("{IN_UNITS}", days=28, delay_days=DELAY_DAYS),',
             '        **{f"n_{d}d": count(days=d, delay_days=DELAY_DAYS) for d in WINDOWS},',
-            '        **{f"sum_{d}d": total("units", days=d, delay_days=DELAY_DAYS) for d in WINDOWS},',
+            "        **{",
+            f'            f"sum_{{d}}d": total("{IN_UNITS}", days=d, delay_days=DELAY_DAYS)',
+            "            for d in WINDOWS",
+            "        },",
             "    },",
             "    columns={",
             f'        "HOUR_OF_DAY": pl.col("{parts.time}").dt.hour().cast(pl.Int64),',
