@@ -78,6 +78,9 @@ def test_it_loads_and_its_own_tests_pass(folder: Path) -> None:
     project = Project.of(domain.assets(settings), domain.contenders(settings))
     tests = importlib.import_module("till.test_till")
 
+    (contender,) = domain.contenders(settings)
+    policy = contender.policy
+    assert (policy.inferiority, policy.slice_tolerance, policy.limits.precision_drop) == (0.05, 0.1, 0.3)
     assert {"validated/sales", "validated/shops", "sales_history", "till_evaluation"} <= set(project.assets)
     tests.test_the_domain_loads(folder)
     tests.test_a_row_sees_the_values_before_it_and_not_its_own()
