@@ -160,7 +160,7 @@ def test_a_name_that_cannot_be_a_new_package_is_refused(folder: Path, name: str)
                 {},
                 f"'{name}' cannot be",
             )
-            for name in ("target_in_units", "last", "n_7d", "n_28d", "sum_7d", "sum_28d")
+            for name in ("target_in_units", "last", "n_7d", "n_28d", "sum_7d", "sum_28d", "_id", "Config")
         ),
         (lambda rows: rows.clear(), {}, "no row to learn from"),
         (
@@ -187,6 +187,15 @@ def test_a_column_that_is_called_units_stays_what_it_is(folder: Path) -> None:
     made = offline.compute(features.history, sales().with_columns(units=pl.col("SALE_ID") % 4))
 
     assert made.get_column("OWN_units").to_list() == [key % 4 for key in made.get_column("SALE_ID").to_list()]
+
+
+@pytest.mark.parametrize("table", ["contract", "config", "_sales"])
+def test_a_table_whose_class_would_hide_another_is_refused_before_it_lands(folder: Path, table: str) -> None:
+    sales().write_parquet(f"{table}.parquet")
+    with pytest.raises(PlatformError, match=f"'{table}' cannot be a name"):
+        new_domain("till", None, first=Path(f"{table}.parquet"), target="EUROS", entity="SHOP")
+    assert not (folder / "till").exists()
+    assert not (folder / "home" / "landing" / table).exists()
 
 
 @pytest.mark.parametrize("file", ["missing.csv", "sales.txt", "broken.parquet"])

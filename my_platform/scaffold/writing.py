@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from my_platform.scaffold.samples import IN_UNITS, Parts, Sample, SampleColumn
+from my_platform.scaffold.samples import IN_UNITS, Parts, Sample, SampleColumn, class_name
 
 _TYPES = {pl.Int64(): "int", pl.Float64(): "float", pl.String(): "str", pl.Boolean(): "bool"}
 # Floats are summed as so many parts of one, for sums of floats depend on their order.
@@ -229,11 +229,6 @@ def test_file(name: str, sample: Sample, parts: Parts) -> str:
             "",
         ]
     )
-
-
-def class_name(table: str) -> str:
-    """The name of a table's contract class: `hourly_sales` gives HourlySales."""
-    return "".join(word[:1].upper() + word[1:] for word in table.split("_"))
 
 
 def _field(column: SampleColumn, is_key: bool) -> list[str]:
