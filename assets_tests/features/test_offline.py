@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from my_platform.features.columns import derive
 from my_platform.features.declaration import (
     Aggregate,
     Condition,
@@ -392,3 +393,8 @@ def test_a_missing_column_is_named_with_those_there_are() -> None:
 def test_a_condition_of_another_type_than_its_column_is_refused() -> None:
     with pytest.raises(FeatureError, match=r"column value: it is Int64, which .*True.* cannot test"):
         compute(declare("rows", [count(days=1, where=Condition("value", "==", True))]), small_table())
+
+
+def test_a_derived_column_does_not_take_the_place_of_one_of_the_table() -> None:
+    with pytest.raises(FeatureError, match="b cannot be derived, as the table has columns of that name"):
+        derive("sales", pl.DataFrame({"a": [1], "b": [2]}), {"b": pl.col("a") * 2})

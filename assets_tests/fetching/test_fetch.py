@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,17 @@ from assets_tests.fetching.shops import ORDERS, Api, day, execute, fill, served
 from assets_tests.homes import CHECKOUT, answer, start
 from assets_tests.storage.s3_servers import free_port
 from my_platform.errors import SourceError
-from my_platform.fetching.declaration import DatabaseSource, Source
+from my_platform.fetching import database
+from my_platform.fetching.declaration import DatabaseSource, Source, as_table
 from my_platform.fetching.fetch import Fetched, fetch
-from my_platform.operations.fetching import FETCH_SENSOR
+from my_platform.operations.fetching import FETCH_SENSOR, fetch_sources
 from my_platform.operations.session import opened
 from my_platform.settings import Settings
 from my_platform.storage.places import LandingFolder
 
 DAYS = 4
 TODAY = day(DAYS)
+SOLE = DatabaseSource("orders", "URL", "", {"AT": pl.Datetime}, ("AT",), day(0))
 
 
 @pytest.fixture
@@ -170,13 +172,23 @@ def test_a_database_that_is_not_there_is_asked_again_and_no_password_is_told(
     assert "swordfish" not in done.failed
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "swordfish",
+        "postgresql://ada:sword@fish@127.0.0.1/shop",
+        "postgresql://ada:sword@fish/1@127.0.0.1/shop",
+        "postgresql://ada:sword@fish:9@127.0.0.1/shop",
+    ],
+)
 def test_a_url_that_is_none_is_refused_without_telling_it(
-    landing: LandingFolder, monkeypatch: pytest.MonkeyPatch
+    given: str, landing: LandingFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(shops.URL_ENV, "swordfish")
-    done, _ = ask(ORDERS, landing)
-    assert shops.URL_ENV in done.failed
-    assert "swordfish" not in done.failed
+    pytest.importorskip("psycopg2")
+    monkeypatch.setenv(shops.URL_ENV, given)
+    done, waits = ask(ORDERS, landing)
+    assert (shops.URL_ENV in done.failed, waits) == (True, [])
+    assert "fish" not in done.failed
 
 
 def test_all_pages_of_an_api_land_as_one_file(api: Api, landing: LandingFolder) -> None:
@@ -292,6 +304,41 @@ def test_a_value_that_is_none_of_its_type_is_named(url: str, landing: LandingFol
     done, _ = ask(ORDERS, landing)
     assert f"orders {day(0)}: ORDERED_AT is '{day(0)} 10:00:00x', expected Datetime" in done.failed
     assert not isinstance(done.failed, SourceError)
+
+
+@pytest.mark.parametrize("value", [1_767_225_600, 1.5, b"2026-01-01"])
+def test_what_is_no_time_is_refused_where_one_belongs(value: object) -> None:
+    with pytest.raises(SourceError, match=r"AT is .*, expected Datetime"):
+        as_table(SOLE, day(0), {"AT": [value]})
+
+
+def test_a_date_is_its_midnight_where_a_time_belongs() -> None:
+    found = as_table(SOLE, day(0), {"AT": [day(0), str(day(0))]})
+    assert found.get_column("AT").to_list() == [datetime.combine(day(0), time())] * 2
+
+
+def test_a_source_that_breaks_does_not_stop_the_others(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows_of_day = database.rows_of_day
+
+    def broken(source: DatabaseSource, *more: Any) -> pl.DataFrame:
+        if source.table == "broken":
+            raise RuntimeError("swordfish")
+        return rows_of_day(source, *more)
+
+    monkeypatch.setattr(database, "rows_of_day", broken)
+    named = [DatabaseSource(**{**vars(ORDERS), "table": name}) for name in ("broken", "orders")]
+    monkeypatch.setattr(shops, "sources", lambda _settings: named)
+    settings = Settings(home=tmp_path / "home", domains=("assets_tests.fetching.shops",))
+
+    found = fetch_sources(settings, first=day(0), through=day(1))
+
+    assert (
+        found["broken"].failed
+        == f"broken {day(0)}: the fetch broke off with RuntimeError; the log says where"
+    )
+    assert (list(found["orders"].landed), found["orders"].failed) == ([str(day(0)), str(day(1))], "")
 
 
 def test_the_command_lands_and_a_second_one_causes_nothing(url: str, tmp_path: Path) -> None:

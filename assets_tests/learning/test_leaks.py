@@ -162,6 +162,38 @@ class TestTheScreen:
         assert (found.passed, found.metadata) == (True, {"positive_rows": 25})
 
 
+class TestTheScreenOfANumber:
+    """A feature that orders the rows as the number does, or the other way round, is flagged."""
+
+    def screened(self, **columns: Any) -> CheckResult:
+        rows = good().with_columns(fraud=pl.col("id").hash(1) % 1000 / 7, **columns)
+        numbers = Roles("id", "at", "known_at", "fraud", ("amount", "rate"), number=True)
+        return judge(rows, numbers)["no_feature_like_a_label"]
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_one_that_is_nearly_the_number_is_flagged(self, sign: int) -> None:
+        label = pl.col("id").hash(1) % 1000 / 7
+        near = pl.when(pl.col("id") % 3 > 0).then(sign * (label**2) + pl.col("id") % 5)
+        found = self.screened(rate=near)
+        assert not found.passed
+        assert "column rate alone ranks as fraud does" in found.description
+        assert list(found.metadata["rank_correlation"]) == ["rate", "amount"]
+
+    def test_a_good_feature_and_a_constant_are_not(self) -> None:
+        label = pl.col("id").hash(1) % 1000 / 7
+        found = self.screened(
+            rate=pl.when(pl.col("id") % 5 > 0).then(label).otherwise(pl.col("amount")), amount=1.0
+        )
+        assert found.passed
+        assert found.metadata["rank_correlation"]["rate"] > 0.5
+        assert found.metadata["rank_correlation"]["amount"] == 0.0
+
+    def test_few_values_tell_nothing(self) -> None:
+        label = pl.col("id").hash(1) % 1000 / 7
+        found = self.screened(rate=pl.when(pl.col("id") < 20).then(label))
+        assert (found.passed, list(found.metadata["rank_correlation"])) == (True, ["amount"])
+
+
 @pytest.mark.parametrize(
     "made",
     [int, float, str, lambda v: v > 4, lambda v: float("nan") if v > 6 else -0.0 if v < 2 else 0.0],

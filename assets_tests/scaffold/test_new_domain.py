@@ -13,6 +13,7 @@ import pytest
 from my_platform.cli import main
 from my_platform.commands.new_domain import new_domain
 from my_platform.errors import PlatformError
+from my_platform.features import offline
 from my_platform.operations.platform import Project
 from my_platform.settings import Settings
 from my_platform.storage.calendar import read_calendar
@@ -77,6 +78,9 @@ def test_it_loads_and_its_own_tests_pass(folder: Path) -> None:
     project = Project.of(domain.assets(settings), domain.contenders(settings))
     tests = importlib.import_module("till.test_till")
 
+    (contender,) = domain.contenders(settings)
+    policy = contender.policy
+    assert (policy.inferiority, policy.slice_tolerance, policy.limits.precision_drop) == (0.05, 0.1, 0.3)
     assert {"validated/sales", "validated/shops", "sales_history", "till_evaluation"} <= set(project.assets)
     tests.test_the_domain_loads(folder)
     tests.test_a_row_sees_the_values_before_it_and_not_its_own()
@@ -150,6 +154,14 @@ def test_a_name_that_cannot_be_a_new_package_is_refused(folder: Path, name: str)
         (lambda rows: rows, {"target": "EURO"}, "--target EURO: .*has no such column; it has SALE_ID"),
         (lambda rows: rows, {"target": "SHOP"}, "--target SHOP: expected a number in every row"),
         (lambda rows: rows.rename({"EUROS": "in euros"}), {}, "'in euros' cannot be a name"),
+        *(
+            (
+                lambda rows, name=name: rows.with_columns(pl.col("EUROS").alias(name)),
+                {},
+                f"'{name}' cannot be",
+            )
+            for name in ("target_in_units", "last", "n_7d", "n_28d", "sum_7d", "sum_28d", "_id", "Config")
+        ),
         (lambda rows: rows.clear(), {}, "no row to learn from"),
         (
             lambda rows: rows.with_columns(pl.col("SOLD_AT").dt.offset_by("1us")),
@@ -166,6 +178,24 @@ def test_a_sample_that_leaves_something_open_is_asked_about(
     with pytest.raises(PlatformError, match=says):
         new_domain("till", None, first=Path("sales.parquet"), **options)
     assert not (folder / "till").exists()
+
+
+def test_a_column_that_is_called_units_stays_what_it_is(folder: Path) -> None:
+    sales().with_columns(units=pl.col("SALE_ID") % 4).write_parquet("sales.parquet")
+    write()
+    features = importlib.import_module("till.features")
+    made = offline.compute(features.history, sales().with_columns(units=pl.col("SALE_ID") % 4))
+
+    assert made.get_column("OWN_units").to_list() == [key % 4 for key in made.get_column("SALE_ID").to_list()]
+
+
+@pytest.mark.parametrize("table", ["contract", "config", "_sales"])
+def test_a_table_whose_class_would_hide_another_is_refused_before_it_lands(folder: Path, table: str) -> None:
+    sales().write_parquet(f"{table}.parquet")
+    with pytest.raises(PlatformError, match=f"'{table}' cannot be a name"):
+        new_domain("till", None, first=Path(f"{table}.parquet"), target="EUROS", entity="SHOP")
+    assert not (folder / "till").exists()
+    assert not (folder / "home" / "landing" / table).exists()
 
 
 @pytest.mark.parametrize("file", ["missing.csv", "sales.txt", "broken.parquet"])

@@ -94,6 +94,22 @@ def test_attacks_get_the_refusals_that_one_process_gives(running: Running) -> No
     assert got == {attack.name: attack.status for attack in ATTACKS}
 
 
+def test_pipelined_requests_with_garbage_behind_them_end_their_connection_and_no_front(
+    running: Running,
+) -> None:
+    before, place = fronts(running), urlsplit(running.url)
+    attack = next(each for each in ATTACKS if each.name == "a text where a number belongs")
+    for _ in range(20):
+        with socket.create_connection((place.hostname, place.port or 0), timeout=30) as connection:
+            connection.sendall(attack.sent * 2 + b"\x00garbage\r\n\r\n")
+            with suppress(ConnectionError):
+                while connection.recv(65_536):
+                    pass
+
+    scored(running, 5_001, 7)
+    assert fronts(running) == before
+
+
 def test_replies_of_all_are_counted_together_also_those_that_a_front_gives(running: Running) -> None:
     client = running.client(token=None)
     before = told(running)

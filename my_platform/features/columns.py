@@ -8,7 +8,11 @@ from my_platform.features.declaration import FeatureError, FeatureSet
 
 
 def derive(table: str, frame: pl.DataFrame, derived: Mapping[str, pl.Expr]) -> pl.DataFrame:
-    """`frame` with the derived columns; raises FeatureError where they cannot be computed."""
+    """`frame` with the derived columns; raises FeatureError where they cannot be computed or are there."""
+    if there := [name for name in derived if name in frame.columns]:
+        raise FeatureError(
+            f"{table}: {', '.join(there)} cannot be derived, as the table has columns of that name; choose another one"
+        )
     try:
         return _row_by_row(frame, lambda rows: rows.with_columns(**derived)) if derived else frame
     except pl.exceptions.PolarsError as error:

@@ -29,10 +29,15 @@ def rows_of_day(
     url = secret(source, source.url_env)
     try:
         engine = sa.create_engine(url, poolclass=sa.NullPool)
-    except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
+        host, name = engine.url.host, engine.url.database
+        if host and "@" in f"{host}{name}":
+            # It begins in the password, and a driver would tell it.
+            raise ValueError("an @ behind the one that ends the password")
+    except (sa.exc.ArgumentError, ValueError, ModuleNotFoundError) as error:
         raise SourceError(
             f"{source.table}: {source.url_env} is no URL of a database that can be used ({type(error).__name__}); expected "
-            "one such as postgresql://USER:PASSWORD@HOST/DATABASE, with its driver installed"
+            "one such as postgresql://USER:PASSWORD@HOST/DATABASE, with its driver installed; percent-encode what is special "
+            "in a password, such as @, / and :"
         ) from None
     for attempt in range(1, source.tries + 1):
         try:

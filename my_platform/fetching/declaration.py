@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -90,7 +90,7 @@ def secret(source: Source, variable: str) -> str:
 def as_table(source: Source, day: date, columns: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
     """The rows of a day as they land: the columns of the schema, in its types and in one order.
 
-    Times with a zone are taken to UTC, and lose it.
+    Times with a zone are taken to UTC, and lose it; a date in place of a time is its midnight.
 
     Raises:
         SourceError: a column is missing, or a value is none of its type.
@@ -134,6 +134,10 @@ def _plain(value: Any, *, moment: bool, day: bool, whole: bool) -> Any:
         return None
     if moment:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if isinstance(at, date) and not isinstance(at, datetime):
+            return datetime.combine(at, time())
+        if not isinstance(at, datetime):
+            raise TypeError(value)
         return at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
     if day and isinstance(value, str):
         return date.fromisoformat(value)

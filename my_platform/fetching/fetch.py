@@ -1,6 +1,7 @@
 """Fetching: the days that a source owes are asked for and landed, each as one file, whole or not at all."""
 
 import io
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,8 @@ from my_platform.incremental.content import data_version
 from my_platform.incremental.declare import Grain, day_key
 from my_platform.storage.landing import key_of
 from my_platform.storage.places import LandingPlace
+
+logger = logging.getLogger("my_platform.fetching")
 
 
 @dataclass
@@ -69,6 +72,13 @@ def fetch(
             _land(source, place, day, done, sleep)
         except PlatformError as error:
             done.failed = str(error)
+            return done
+        except Exception as error:
+            # A driver's own: it ends this source's fetch, and not that of the others. What it says may hold a password.
+            logger.exception("%s %s cannot be fetched", source.table, day)
+            done.failed = (
+                f"{source.table} {day}: the fetch broke off with {type(error).__name__}; the log says where"
+            )
             return done
     return done
 

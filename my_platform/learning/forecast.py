@@ -5,7 +5,7 @@ replayed without the future, boosted trees, what they say of the week, the rows 
 report.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,30 @@ class Forecast:
                 f"the forecast of {self.use} knows values {self.delay_days} days later; expected 1 to {MOST_DELAY_DAYS}, as "
                 "the gate looks at tests that ended a week before a model's own"
             )
+        for declared, _ in self.features:
+            if told := self._told_too_early(declared):
+                raise PlatformError(
+                    f"the forecast of {self.use}: {declared.name} {told} before it is known, which is {self.delay_days} "
+                    "whole days after the row"
+                )
+
+    def _told_too_early(self, declared: FeatureSet) -> str:
+        """How a feature set reads values of the labels that are not known yet, which no replay sees; empty if it does not.
+
+        A replay leaves out what became known too late where another table's column tells when that was.
+        """
+        if self.labels.name == declared.rows:
+            for name, expression in declared.columns.items():
+                roots = set(expression.meta.root_names()) - declared.aggregates.keys()
+                if self.value in _read(declared.derive, roots):
+                    return f"has the column {name}, which reads {self.value} of its own row"
+        if self.labels.name == declared.events and (declared.own_events or not self.known_at):
+            for name, aggregate in declared.aggregates.items():
+                columns = {aggregate.column, *(condition.column for condition in aggregate.where)} - {None}
+                early = aggregate.delay_days < self.delay_days
+                if early and self.value in _read(declared.event_derive, columns):
+                    return f"has the aggregate {name}, which reads {self.value} with a delay_days of {aggregate.delay_days},"
+        return ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -112,6 +136,13 @@ class Forecast:
             "features": list(self.columns),
             "slices": list(self.slices),
         }
+
+
+def _read(derived: Mapping[str, pl.Expr], names: Iterable[Any]) -> set[str]:
+    """The columns of a table that these, some of them derived, are read from."""
+    return {
+        root for name in names for root in (derived[name].meta.root_names() if name in derived else [name])
+    }
 
 
 def load_forecast(files: Mapping[str, bytes]) -> Callable[[pl.DataFrame], Any]:

@@ -26,6 +26,7 @@ On five weeks of card payments the best of 33 honest features has .71 to .74; a 
 ten is wrong has .89, one in twenty .95, and a window that counts the row's own label .995. Labels that are known
 some days early give .77 to .80: no bound on one feature tells those from good features, the replay does.
 """
+HIGHEST_RANK_CORRELATION = 0.98  # Beyond it a single feature looks like a label that is a number.
 FEWEST_POSITIVES = 50
 _MOST_OF_ONE, _MOST_OF_ZERO = 5_000, 20_000
 _STANDARD_ERRORS = 3
@@ -37,7 +38,11 @@ TRAINING_CHECKS = (
     Check("labels_complete", "Every row has a label, and not all have the same."),
     Check("finite_features", "No feature is infinite."),
     Check("no_label_among_features", "No feature is the label, or made of the label of its own row."),
-    Check("no_feature_like_a_label", f"No single feature has an AUC above {HIGHEST_AUC}.", "warn"),
+    Check(
+        "no_feature_like_a_label",
+        f"No single feature has an AUC above {HIGHEST_AUC}, or ranks rows as a number does.",
+        "warn",
+    ),
 )
 SCORING_CHECKS = (
     Check("unseen_rows", "No scored row is one that the model was fitted on."),
@@ -232,7 +237,7 @@ def _same_or_opposite(values: pl.Series, label: pl.Series) -> bool:
 def _no_feature_like_a_label(rows: pl.DataFrame, roles: Roles) -> CheckResult:
     """On a part of the rows, chosen by a hash of their keys; what chance may have done is not flagged."""
     if roles.number:
-        return CheckResult("no_feature_like_a_label", True, {}, "the label is a number, which has no AUC")
+        return _no_feature_like_a_number(rows, roles)
     label = pl.col(roles.label).cast(pl.Float64, strict=False)
     keys = rows.select(roles.key, **{_IS_ONE: label == 1, _IS_ZERO: label == 0}).with_row_index(_ROW)
     ones, zeros = keys.filter(_IS_ONE), keys.filter(_IS_ZERO)
@@ -256,6 +261,21 @@ def _no_feature_like_a_label(rows: pl.DataFrame, roles: Roles) -> CheckResult:
     return CheckResult(
         check, not flagged, {"auc": numbers, "threshold": HIGHEST_AUC, "rows": part.height}, said
     )
+
+
+def _no_feature_like_a_number(rows: pl.DataFrame, roles: Roles) -> CheckResult:
+    """On a part of the rows, chosen by a hash of their keys; a feature with few values tells nothing."""
+    part, found = sample(rows, roles.key, _MOST_OF_ZERO), {}
+    for name in roles.features:
+        both = part.select(value=pl.col(name).rank(), label=roles.label).drop_nulls()
+        if both.height >= FEWEST_POSITIVES:
+            alike = both.select(pl.corr("value", "label", method="spearman").abs().fill_nan(0.0)).item()
+            found[name] = round(alike, 4)
+    best = dict(sorted(found.items(), key=lambda item: -item[1])[:5])
+    flagged = [name for name in best if best[name] > HIGHEST_RANK_CORRELATION]
+    told = {"rank_correlation": best, "threshold": HIGHEST_RANK_CORRELATION, "rows": part.height}
+    said = f"column {flagged[0]} alone ranks as {roles.label} does; see where it is made" if flagged else ""
+    return CheckResult("no_feature_like_a_label", not flagged, told, said)
 
 
 def _error(auc: float, of_one: int, of_zero: int) -> float:

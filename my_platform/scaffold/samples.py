@@ -13,7 +13,15 @@ from my_platform.errors import PlatformError
 _MOST_CATEGORIES = 12
 # A column of so few values for its rows may be an entity: a shop has many orders.
 _ROWS_OF_AN_ENTITY = 3
-_TAKEN = ("score", "KNOWN_AT", "cluster", "label", "naive", "hour")
+# What the features of a domain call the target as a whole number.
+IN_UNITS = "target_in_units"
+_TAKEN = (
+    *("score", "KNOWN_AT", "cluster", "label", "naive", "hour"),
+    *(IN_UNITS, "last", "n_7d", "n_28d", "sum_7d", "sum_28d"),
+    "Config",
+)
+# Classes that the file of contracts has beside those of the tables.
+_OF_CONTRACTS = ("Contract", "Config")
 
 
 @dataclass(frozen=True)
@@ -82,12 +90,14 @@ def read_sample(path: Path) -> Sample:
     odd = [
         name
         for name in [path.stem, *rows.columns]
-        if not name.isidentifier() or keyword.iskeyword(name) or name in _TAKEN
+        if not name.isidentifier() or keyword.iskeyword(name) or name in _TAKEN or name.startswith("_")
     ]
+    if class_name(path.stem) in _OF_CONTRACTS:
+        odd.append(path.stem)
     if odd:
         raise PlatformError(
-            f"{path}: {', '.join(map(repr, odd))} cannot be a name in the domain; rename it: letters, digits and _, and "
-            f"none of {', '.join(_TAKEN)}"
+            f"{path}: {', '.join(map(repr, odd))} cannot be a name in the domain; rename it: a letter, then letters, digits "
+            f"and _, none of {', '.join(_TAKEN)}, and no table of the class {' or '.join(_OF_CONTRACTS)}"
         )
     if rows.is_empty():
         raise PlatformError(f"{path} has no row to learn from; take a larger sample")
@@ -155,6 +165,11 @@ def find_parts(
     if len({key, at, entity, target}) < 4:
         raise PlatformError(f"{sample.path}: key, time, entity and target have to be four columns")
     return Parts(key, at, entity, target)
+
+
+def class_name(table: str) -> str:
+    """The name of a table's contract class: `hourly_sales` gives HourlySales."""
+    return "".join(word[:1].upper() + word[1:] for word in table.split("_"))
 
 
 def _is_number(column: SampleColumn) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from my_platform.scaffold.samples import Parts, Sample, SampleColumn
+from my_platform.scaffold.samples import IN_UNITS, Parts, Sample, SampleColumn, class_name
 
 _TYPES = {pl.Int64(): "int", pl.Float64(): "float", pl.String(): "str", pl.Boolean(): "bool"}
 # Floats are summed as so many parts of one, for sums of floats depend on their order.
@@ -84,11 +84,14 @@ def features_file(sample: Sample, parts: Parts, delay_days: int) -> str:
             f'    entity="{parts.entity}",',
             f'    time="{parts.time}",',
             f'    order="{parts.key}",',
-            f'    derive={{"units": {units}}},',
+            f'    derive={{"{IN_UNITS}": {units}}},',
             "    aggregates={",
-            '        "last": last("units", days=28, delay_days=DELAY_DAYS),',
+            f'        "last": last("{IN_UNITS}", days=28, delay_days=DELAY_DAYS),',
             '        **{f"n_{d}d": count(days=d, delay_days=DELAY_DAYS) for d in WINDOWS},',
-            '        **{f"sum_{d}d": total("units", days=d, delay_days=DELAY_DAYS) for d in WINDOWS},',
+            "        **{",
+            f'            f"sum_{{d}}d": total("{IN_UNITS}", days=d, delay_days=DELAY_DAYS)',
+            "            for d in WINDOWS",
+            "        },",
             "    },",
             "    columns={",
             f'        "HOUR_OF_DAY": pl.col("{parts.time}").dt.hour().cast(pl.Int64),',
@@ -121,6 +124,7 @@ def domain_file(name: str, samples: Sequence[Sample], times: Mapping[str, str | 
             "from my_platform.learning.contender import Contender",
             "from my_platform.learning.forecast import Forecast, forecast_contender",
             "from my_platform.learning.gate import Policy",
+            "from my_platform.learning.health import Limits",
             "from my_platform.scaffold.parts import LandedTable, landed_table, published",
             "from my_platform.settings import Settings",
             "",
@@ -138,6 +142,12 @@ def domain_file(name: str, samples: Sequence[Sample], times: Mapping[str, str | 
             "    file_bytes=16 << 20,",
             "    memory_bytes=256 << 20,",
             "    fit_s=600.0,",
+            ")",
+            "# Gains and drops are shares of the mean absolute error.",
+            "POLICY = Policy(",
+            "    inferiority=0.05,",
+            "    slice_tolerance=0.1,",
+            "    limits=Limits(precision_drop=0.3),",
             ")",
             "",
             "",
@@ -171,7 +181,7 @@ def domain_file(name: str, samples: Sequence[Sample], times: Mapping[str, str | 
             "def contenders(settings: Settings) -> list[Contender]:",
             '    """The model that may become champion, and what is asked of it."""',
             "    declared = forecast(settings)",
-            "    return [forecast_contender(declared, budget=BUDGET, policy=Policy())]",
+            "    return [forecast_contender(declared, budget=BUDGET, policy=POLICY)]",
             "",
         ]
     )
@@ -219,11 +229,6 @@ def test_file(name: str, sample: Sample, parts: Parts) -> str:
             "",
         ]
     )
-
-
-def class_name(table: str) -> str:
-    """The name of a table's contract class: `hourly_sales` gives HourlySales."""
-    return "".join(word[:1].upper() + word[1:] for word in table.split("_"))
 
 
 def _field(column: SampleColumn, is_key: bool) -> list[str]:

@@ -6,6 +6,7 @@ outlives a request, so that it may be killed at any time: another one takes its 
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ _MOST_NUMBERS = 2**32 - 1
 # How often a token asks is counted by the process that scores.
 _ANY_RATE = 1e15
 Tell = Callable[[Reply], None]
+logger = logging.getLogger("my_platform.serving")
 
 
 class Front:
@@ -101,7 +103,12 @@ class Front:
         return failure.reply()
 
     def _heard(self, number: int, parts: list[bytes]) -> None:
-        self._waiting.pop(number)(reply_of(parts))
+        tell = self._waiting.pop(number)
+        try:
+            tell(reply_of(parts))
+        except Exception:
+            # One connection's; the others go on.
+            logger.exception("a reply could not be written")
 
     def _lost(self) -> None:
         self._waiting.clear()

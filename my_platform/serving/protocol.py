@@ -114,7 +114,8 @@ class BoundedHttp(HttpToolsProtocol):
 
 def _tell(cycle: RequestResponseCycle, reply: Reply) -> None:
     """Write a whole reply, as the messages of ASGI would have it written."""
-    if cycle.disconnected:
+    # Of pipelined requests, uvicorn tells only the last one that its connection is gone.
+    if cycle.disconnected or cycle.transport.is_closing():
         return
     cycle.response_started = True
     closed = (b"connection", b"close") in reply.headers

@@ -1,4 +1,4 @@
-"""Electricity demand by meter and hour, one day ahead: a domain with a number to forecast, simulated."""
+"""Electricity demand by meter and hour, at midnight for the day that begins: a domain with a number to forecast, simulated."""
 
 from my_platform.domains.demand.assets import assets, contenders
 from my_platform.domains.demand.command_line import commands

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import pandera.polars as pa
+import polars as pl
 
 from my_platform.quality.contracts import Contract
 from my_platform.quality.watch import Watch
@@ -38,8 +39,13 @@ class Readings(pa.DataFrameModel):
     """What meters counted, as they were read out on one UTC day: the day after the next one."""
 
     HOUR_ID: int = pa.Field(unique=True, description="the hour of the meter")
-    READ_AT: datetime = pa.Field(description="when it was read out, UTC")
+    READ_AT: datetime = pa.Field(description="when it was read out, a midnight in UTC")
     WATT_HOURS: int = pa.Field(ge=0, lt=10_000_000, description="demand of the hour")
+
+    # The first hour of a day has to know what the others do.
+    @pa.check("READ_AT", name="at_midnight", error="at_midnight")
+    def at_midnight(cls, data: pa.PolarsData) -> pl.LazyFrame:
+        return data.lazyframe.select(pl.col(data.key) == pl.col(data.key).dt.truncate("1d"))
 
     class Config:
         strict = True

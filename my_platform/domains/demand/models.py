@@ -14,8 +14,8 @@ from my_platform.settings import Settings
 
 USE = "demand"
 INTENDED = (
-    "Forecasts what each meter takes in each hour of the next day, in watt-hours, for who buys the energy. Made for the "
-    "days from its week on; not made for meters without two days of readings."
+    "Forecasts at midnight what each meter takes in each hour of the day that begins, in watt-hours, for who buys the "
+    "energy. Made for the days from its week on; not made for meters without two days of readings."
 )
 BUDGET = Budget(p99_ms=10.0, rows_per_s=200.0, file_bytes=16 << 20, memory_bytes=256 << 20, fit_s=600.0)
 # Gains and drops are shares of the mean absolute error.

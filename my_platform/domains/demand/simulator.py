@@ -76,10 +76,12 @@ def land_days(
         if calendar_path(landing).exists():
             raise SourceError(f"{landing} holds the files of another source; {_LAND_ANEW}")
         days_before = 0
-    write_json({**state, "days": max(days, days_before)}, path)
+    write_json({**state, "days": days_before}, path)
     profiles = meter_profiles(meters, seed)
     write_table(profiles, landing / "meters.parquet")
-    return _land(landing, profiles, seed, first, 0, days, closed, on_day)
+    landed = _land(landing, profiles, seed, first, 0, days, closed, on_day)
+    write_json({**state, "days": max(days, days_before)}, path)
+    return landed
 
 
 def append_days(landing: Path, days: int, on_day: Callable[[date], None] | None = None) -> Landed:
@@ -91,10 +93,11 @@ def append_days(landing: Path, days: int, on_day: Callable[[date], None] | None 
     state = read_json(path)
     first = json_date(state, "first", path)
     assert first is not None
-    write_json({**state, "days": state["days"] + days}, path)
     profiles = meter_profiles(state["meters"], state["seed"])
     closed = calendar.last is not None
-    return _land(landing, profiles, state["seed"], first, state["days"], days, closed, on_day)
+    landed = _land(landing, profiles, state["seed"], first, state["days"], days, closed, on_day)
+    write_json({**state, "days": state["days"] + days}, path)
+    return landed
 
 
 def meter_profiles(meters: int, seed: int) -> pl.DataFrame:
