@@ -6,6 +6,8 @@ import pytest
 
 from my_platform.errors import Refused
 from my_platform.learning import evidence
+from my_platform.learning.forecast_evaluation import errors_by_hour
+from my_platform.learning.forecast_report import forecast_report
 from my_platform.learning.gate import Case, Policy, judge
 from my_platform.learning.regression import ABSOLUTE_ERROR, forecast_intervals
 
@@ -44,6 +46,32 @@ def test_where_the_naive_forecast_has_no_value_the_skill_leaves_the_row_out() ->
         score=pl.when("PART").then(pl.col("score") + 1000).otherwise("score"), naive=half
     )
     assert forecast_intervals(spoiled)["skill"].value == pytest.approx(0.75)
+
+
+def test_where_it_has_no_value_at_all_there_is_no_skill_and_the_report_says_so() -> None:
+    tested = rows(5.0).with_columns(naive=pl.lit(None, pl.Float64), hour=pl.col("cluster") % 24)
+    found = forecast_intervals(tested)
+    assert "skill" not in found
+    figures = {
+        **{
+            "week": "2026-02-04",
+            "model": "sales",
+            "model_version": "0",
+            "chosen_on": False,
+            "unit": "pieces",
+        },
+        "models": {"naive": dict.fromkeys(("mae", "rmse", "wape"))},
+        "test": {"rows": tested.height},
+        "by_hour": errors_by_hour(tested).to_dicts(),
+        "slices": [],
+    }
+    train = {"from": "2026-01-01", "to": "2026-01-28", "rows": 1}
+    about = {"train": train, "training_set": "0", "window_days": 28, "parameters": {}, "seeds": {}}
+    contributions = pl.DataFrame({"feature": ["PRICE"], "contribution": [1.0]})
+    importance = pl.DataFrame({"feature": ["PRICE"], "gain": [1.0]})
+    html = forecast_report(figures, found, about, "a week", contributions, importance)
+    assert "the naive forecast has no value" in html
+    assert "than the naive one" not in html
 
 
 @pytest.mark.parametrize(("error", "kept"), [(8.0, True), (10.0, False), (12.0, False)])

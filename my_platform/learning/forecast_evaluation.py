@@ -48,7 +48,7 @@ def evaluation(
         "test": {"from": str(first), "to": str(days.max()), "rows": rows.height},
         "metrics": _values(found),
         "models": {parameters["model"]: _values(found), "naive": _naive(rows)},
-        "intervals": {name: found[name].as_json() for name in FIGURES},
+        "intervals": {name: found[name].as_json() for name in FIGURES if name in found},
         "calibration": found["calibration"].as_json(),
         "by_hour": errors_by_hour(rows).to_dicts(),
         "slices": _slices(rows, parameters["slices"]),
@@ -133,7 +133,7 @@ def evaluation_asset(forecast: Forecast, publish: Any, week: Mapping[str, Any]) 
 
 
 def _values(found: Mapping[str, Interval]) -> dict[str, float]:
-    return {name: found[name].value for name in FIGURES}
+    return {name: found[name].value for name in FIGURES if name in found}
 
 
 def _naive(rows: pl.DataFrame) -> dict[str, float | None]:

@@ -115,7 +115,7 @@ def _heading(figures: Mapping[str, Any], days: str) -> list[str]:
 def _headline(figures: Mapping[str, Any], found: Mapping[str, Interval]) -> list[str]:
     """The figures in large with their intervals, beside those of the naive forecast."""
     naive, unit = figures["models"]["naive"], escape(figures["unit"])
-    kind = "better" if found["skill"].value > 0 else "worse"
+    kind = "better" if "skill" in found and found["skill"].value > 0 else "worse"
     beside = {
         "mae": ("Mean absolute error", "{:,.1f}", f"naive {_said(naive['mae'])}, {unit}"),
         "rmse": ("Root mean squared error", "{:,.1f}", f"naive {_said(naive['rmse'])}, {unit}"),
@@ -125,6 +125,12 @@ def _headline(figures: Mapping[str, Any], found: Mapping[str, Interval]) -> list
     }
     lines = ['<section class="headline">']
     for name, (label, form, said) in beside.items():
+        if name not in found:
+            lines.append(
+                f'<div class="card"><p class="label">{label}</p><p class="value">–</p>'
+                '<p class="beside">the naive forecast has no value</p></div>'
+            )
+            continue
         interval = found[name]
         low, high = form.format(interval.low), form.format(interval.high)
         lines += [

@@ -108,7 +108,7 @@ def forecast_intervals(
 
     mae and rmse in units of the label; wape, the absolute errors over the values; skill, the share of the naive
     forecast's absolute errors that is saved; calibration, the forecasts over the values. Where the naive forecast has
-    no value it is left out of the skill, on both sides.
+    no value it is left out of the skill, on both sides; where it has none at all, there is no skill.
 
     Raises Refused where there is no row, or the values sum to 0.
     """
@@ -149,7 +149,11 @@ def forecast_intervals(
     names = ("mae", "rmse", "wape", "skill", "calibration")
     drawn = np.array([figures(counts) for counts in resampled(clusters, replicates, seed)])
     whole = figures(np.ones(clusters, dtype=np.int64))
-    return {name: interval_of(float(whole[at]), drawn[:, at]) for at, name in enumerate(names)}
+    return {
+        name: interval_of(float(whole[at]), drawn[:, at])
+        for at, name in enumerate(names)
+        if name != "skill" or beside.any()
+    }
 
 
 def _saved(own: float, other: float) -> float:
