@@ -166,7 +166,6 @@ def _corrected(folder: Path, options: argparse.Namespace) -> list[str]:
         f"({built.cost.cpu_s:.1f} s of processor time) {what}"
         for what, built in full.items()
     ]
-    growing = _corrected_in_longer_histories(folder, options, idle)
     return [
         f"{options.days} days of {source}, models left out. The full build: {'; '.join(builds)}. Then one amount of one day "
         "is corrected, and `my-platform refresh` from the shell computes what that changes:",
@@ -186,18 +185,17 @@ def _corrected(folder: Path, options: argparse.Namespace) -> list[str]:
         f"An idle refresh from the shell takes {idle.wall_s:.2f} s ({idle.cpu_s:.2f} s of processor time), "
         f'**{idle.wall_s / imports.wall_s:.1f} ×** `python -c "import dagster, polars"` with {imports.wall_s:.2f} s '
         f"({idle.cpu_s / imports.cpu_s:.1f} × its processor time); medians of 5, in turns.",
-        "",
-        *growing,
     ]
 
 
-def _corrected_in_longer_histories(folder: Path, options: argparse.Namespace, idle: Cost) -> list[str]:
+def _longer(folder: Path, options: argparse.Namespace) -> list[str]:
     """What a corrected day in the middle costs beside the build, as the history grows."""
     rows = []
     for days in (options.days * times for times in options.times):
         home = folder / f"history_{days}"
         source = land(home, FIRST + timedelta(days=days - 1))
         built = refresh(home, WITHOUT_MARTS)
+        idle = refresh(home, WITHOUT_MARTS).cost
         _correct(home, FIRST + timedelta(days=days // 2))
         done = refresh(home, WITHOUT_MARTS)
         shutil.rmtree(home)
@@ -214,11 +212,9 @@ def _corrected_in_longer_histories(folder: Path, options: argparse.Namespace, id
                 f"{max(0.0, done.cost.cpu_s - idle.cpu_s) / built.cost.cpu_s:.1%}",
             ]
         )
-    if not rows:
-        return []
     return [
-        "What a corrected day owes does not grow with the history, and neither does what it costs. Without marts, the "
-        "day in the middle:",
+        "Raw tables to features, models and marts left out; one amount of one day in the middle of the history is "
+        "corrected. What that owes does not grow with the history:",
         "",
         *table(
             [
@@ -288,6 +284,7 @@ PARTS: dict[str, tuple[str, Callable[[Path, argparse.Namespace], list[str]]]] = 
     "plan": ("Knowing what is owed", _plan),
     "backfill": ("A full backfill against one run a partition", _backfill),
     "corrected": ("One corrected day against the full build", _corrected),
+    "longer": ("One corrected day against the build of a longer history", _longer),
     "growth": ("Cost against the number of partitions", _growth),
 }
 
