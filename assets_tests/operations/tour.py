@@ -11,16 +11,18 @@ from datetime import date
 from pathlib import Path
 from shutil import which
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
 
 from assets_tests.homes import CHECKOUT, day, folder_in_memory, land, session
 from assets_tests.operations.served import Ui, owed, served, until
 from my_platform.domains.fraud.simulator import land_correction
 
 CHROMIUM = which("chromium")
+expect.set_options(timeout=60_000)
 DAYS = 49
 CORRECTED, LOOKED_AT, BROKEN = 30, 33, 47
 _PATIENCE_MS = 300_000
+_A_MOMENT_MS = 15_000
 _IMAGES = CHECKOUT / "docs" / "images" / "tour"
 
 
@@ -110,7 +112,11 @@ def break_a_day(walk: Walk) -> None:
 
     def failed() -> bool:
         walk.open("/assets/raw/transactions?view=events")
-        return walk.page.get_by_text(re.compile("refused")).first.is_visible(timeout=10_000)
+        try:
+            walk.page.get_by_text("refused", exact=True).first.wait_for(timeout=_A_MOMENT_MS)
+        except TimeoutError:
+            return False
+        return True
 
     until(failed)
     walk.shoot("refused")
