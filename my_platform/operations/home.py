@@ -105,7 +105,7 @@ def load_logged(settings: Settings) -> list[LoggedTable]:
 
 def load_sources(settings: Settings) -> list[Source]:
     """The databases and HTTP APIs that the domains have days fetched from."""
-    modules = [_domain(name) for name in settings.domains]
+    modules = load_domains(settings)
     return [each for module in modules if hasattr(module, "sources") for each in module.sources(settings)]
 
 

@@ -15,10 +15,10 @@ from my_platform.learning.ledger import PromotionLedger, champions_by_day
 from my_platform.storage.decisions import Decided, Decisions
 from my_platform.storage.lake import Lake, partition_key
 from my_platform.storage.landing import Landed, Landing
-from my_platform.storage.sealed import seal, unseal
+from my_platform.storage.sealed import seal, tables_of, unseal
 
-# How rows are hashed and stored counts in every code version.
-_ROW_CODE = (data_version, seal, unseal)
+# How rows are hashed, stored and read counts in every code version.
+_ROW_CODE = (data_version, seal, tables_of, unseal)
 
 
 @dataclass(frozen=True)

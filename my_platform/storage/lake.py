@@ -124,23 +124,15 @@ class Lake:
         """The tables of several partitions, given with their data versions; as ``read``, and faster."""
         found: dict[str, pl.DataFrame] = {}
         files: dict[str, bytes] = {}
-        heights: list[int] = []
         for number, (partition, version) in enumerate(versions.items(), 1):
-            fingerprint, files[partition] = self._object(asset, partition, version)
-            trace = self.index.trace(asset, partition, fingerprint)
-            heights.append(trace.rows if trace else 0)
+            files[partition] = self.data(asset, partition, version)
             if number == len(versions) or sum(map(len, files.values())) >= _READ_TOGETHER_BYTES:
-                tables = tables_of(list(files.values()), heights, columns)
-                found |= dict(zip(files, tables, strict=True))
-                files, heights = {}, []
+                found |= dict(zip(files, tables_of(list(files.values()), columns), strict=True))
+                files = {}
         return found
 
     def data(self, asset: str, partition: str, version: str) -> bytes:
         """The checked bytes of an object that holds a data version; raises DamagedObject."""
-        return self._object(asset, partition, version)[1]
-
-    def _object(self, asset: str, partition: str, version: str) -> tuple[str, bytes]:
-        """The fingerprint and the checked bytes of an object that holds a data version; raises DamagedObject."""
         damage: DamagedObject | None = None
         for fingerprint in self.index.find(asset, partition, version):
             path = self.path(asset, partition, fingerprint)
@@ -153,7 +145,7 @@ class Lake:
             else:
                 self.reads += 1
                 self.bytes_read += len(data)
-                return fingerprint, data
+                return data
         raise damage or DamagedObject(
             f"{self.store.root}/{asset}/{partition or 'all'}", f"no object holds data version {version}"
         )
