@@ -126,13 +126,13 @@ def served(api: Api) -> Iterator[Api]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
+            if api.after_page is not None:  # before it goes out, since the next question may come at once
+                api.after_page(page)
             sent = body[: len(body) // 2] if fault else body
             self.send_response(200)
             self.send_header("Content-Length", str(len(sent if fault == "half json" else body)))
             self.end_headers()
             self.wfile.write(sent)
-            if api.after_page is not None:
-                api.after_page(page)
 
         def log_message(self, *_: Any) -> None:
             """Nothing is told of requests."""
