@@ -84,7 +84,7 @@ def build(landing: str, out: str, models: bool, rounds: int, threads: int) -> di
         labelled = (
             reports.join(transactions, on="TRANSACTION_ID", how="inner")
             .join(spending.select("TRANSACTION_ID", TO_PAST_AVG), on="TRANSACTION_ID", how="left")
-            .select(labelled_transactions.columns)
+            .select(list(labelled_transactions.columns))
             .sort("REPORTED_AT", "TRANSACTION_ID")
         )
         reported = sorted(path.stem for path in Path(landing, "fraud_reports").glob("*.parquet"))
