@@ -41,10 +41,10 @@ def folder_in_memory() -> Iterator[Path]:
         conservation.check()
 
 
-def land(landing: Path, days: int, *, customers: int, terminals: int) -> None:
+def land(landing: Path, days: int, *, customers: int, terminals: int, scenarios: bool = False) -> None:
     """Land simulated days from FIRST on, as a closed data set."""
     config = SimulatorConfig(customers=customers, terminals=terminals)
-    land_simulation(landing, first=FIRST, days=days, config=config, closed=True)
+    land_simulation(landing, first=FIRST, days=days, config=config, closed=True, scenarios=scenarios)
 
 
 def day(number: int) -> str:

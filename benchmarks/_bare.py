@@ -115,7 +115,15 @@ def _weeks(
     import polars as pl
 
     with stage("training"):
-        from my_platform.domains.fraud import evaluation, exports, models, parameters, protocol, training
+        from my_platform.domains.fraud import (
+            contracts,
+            evaluation,
+            exports,
+            models,
+            parameters,
+            protocol,
+            training,
+        )
         from my_platform.storage.lake import file_in, json_in
 
     window = parameters.TRAINING_WINDOW_DAYS
@@ -180,6 +188,7 @@ def _weeks(
                 cut(transactions, "TX_DATETIME", before, week_end),
                 *(cut(table, "TX_DATETIME", t0, week_end) for table in features),
                 cut(reports, "REPORTED_AT", before, t0 + timedelta(days=14)),
+                pl.LazyFrame(schema=contracts.FRAUD_SCENARIOS.schema),
                 key,
             ).collect()
             _save(tested, target / "test_set" / f"{key}.parquet")

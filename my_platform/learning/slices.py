@@ -15,7 +15,7 @@ class Slice:
     """The figures of the rows that have one value in one column.
 
     `average_precision` is None where the rows are all frauds or all genuine, `calibration` (the sum of the
-    scores over the frauds) where there is no fraud.
+    scores over the frauds) where there is no fraud, and where rows are `shared` with other slices.
     """
 
     column: str
@@ -24,6 +24,7 @@ class Slice:
     frauds: int
     expected: float
     average_precision: Interval | None
+    shared: bool = False
 
     @property
     def name(self) -> str:
@@ -32,7 +33,7 @@ class Slice:
 
     @property
     def calibration(self) -> float | None:
-        return self.expected / self.frauds if self.frauds else None
+        return self.expected / self.frauds if self.frauds and not self.shared else None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -55,9 +56,13 @@ def slice_figures(scored: pl.DataFrame, columns: Sequence[str], *, replicates: i
 
 
 def slices_of(rows: pl.DataFrame, column: str) -> list[tuple[str, pl.DataFrame]]:
-    """The rows of each value of a column, in the order of the values; flags read yes and no."""
-    parts = rows.partition_by(column, as_dict=True)
-    return [(in_words(value), parts[(value,)]) for (value,) in sorted(parts)]
+    """The rows of each value of a column, in the order of the values; flags read yes and no.
+
+    Rows without a value belong to every slice: a kind of fraud is told from all that is genuine.
+    """
+    values = rows.get_column(column).drop_nulls().unique().sort()
+    member = pl.col(column)
+    return [(in_words(value), rows.filter((member == value) | member.is_null())) for value in values]
 
 
 def in_words(value: object) -> str:
@@ -74,4 +79,5 @@ def _slice(rows: pl.DataFrame, column: str, value: str, replicates: int) -> Slic
         frauds,
         math.fsum(rows["score"]),
         figure_intervals(rows, 1, replicates=replicates)["average_precision"] if measured else None,
+        shared=rows.get_column(column).has_nulls(),
     )

@@ -16,6 +16,7 @@ from my_platform.domains.fraud.landing_files import (
     SourceError,
     read_calendar,
     reports_path,
+    scenarios_path,
     transactions_path,
 )
 from my_platform.domains.fraud.simulator import SimulatorConfig, land_correction, land_simulation
@@ -208,3 +209,25 @@ def test_an_imported_day_can_be_corrected(tmp_path: Path) -> None:
     landed = pl.read_parquet(transactions_path(tmp_path / "landing", DAY))
     amounts = dict(landed.select("TRANSACTION_ID", "TX_AMOUNT").iter_rows())
     assert amounts[correction.transaction_id] == correction.amount_after
+
+
+def test_the_kinds_of_frauds_land_with_their_reports_when_they_are_asked_for(tmp_path: Path) -> None:
+    write_day(tmp_path / "raw", columns={"TX_FRAUD_SCENARIO": pl.Series([0, 2])})
+    summary = import_handbook(tmp_path / "raw", tmp_path / "landing", scenarios=True)
+    landed = pl.read_parquet(scenarios_path(tmp_path / "landing", DAY + LABEL_DELAY))
+    assert landed.rows() == [(1, datetime(2018, 4, 8, 2), 2)]
+    assert summary.files == 3
+
+
+@pytest.mark.parametrize("kinds", [[1, 2], [0, 0], [0, -1]])
+def test_kinds_that_contradict_the_labels_are_refused(tmp_path: Path, kinds: list[int]) -> None:
+    write_day(tmp_path / "raw", columns={"TX_FRAUD_SCENARIO": pl.Series(kinds)})
+    with pytest.raises(SourceError, match="column TX_FRAUD_SCENARIO: expected 0 where TX_FRAUD is 0"):
+        import_handbook(tmp_path / "raw", tmp_path / "landing", scenarios=True)
+    assert not (tmp_path / "landing" / "transactions").exists()
+
+
+def test_a_file_without_kinds_is_refused_where_they_are_asked_for(tmp_path: Path) -> None:
+    write_day(tmp_path / "raw")
+    with pytest.raises(SourceError, match="has no column TX_FRAUD_SCENARIO"):
+        import_handbook(tmp_path / "raw", tmp_path / "landing", scenarios=True)

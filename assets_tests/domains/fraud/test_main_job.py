@@ -62,8 +62,9 @@ EXPECTED = {
     "test_set": days(14, LAST - 13, 7),
     "evaluation": days(14, LAST - 13, 7),
 }
-# What the scoring service logs, and what a champion scores: there is none in this home, and nothing waits for it.
+# What the scoring service logs, what a champion scores, kinds of frauds: none is in this home, nothing waits for it.
 OPTIONAL = [
+    *(f"{step}/fraud_scenarios" for step in STEPS),
     *(f"{step}/scored_requests" for step in STEPS),
     "training_serving_skew",
     "scored_transactions",

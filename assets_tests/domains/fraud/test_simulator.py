@@ -38,6 +38,10 @@ def simulate(
     return land_simulation(landing, first=first, days=days, config=config, closed=closed)
 
 
+def landed_scenarios(landing: Path) -> pl.DataFrame:
+    return pl.read_parquet(sorted((landing / "fraud_scenarios").glob("*.parquet")))
+
+
 def digests(landing: Path) -> dict[str, str]:
     return {
         str(path.relative_to(landing)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -398,3 +402,28 @@ def test_a_broken_landed_file_is_named(tmp_path: Path) -> None:
     transactions_path(tmp_path, FIRST).write_bytes(b"no parquet")
     with pytest.raises(SourceError, match=r"2018-04-01\.parquet is no readable Parquet file"):
         land_correction(tmp_path, FIRST)
+
+
+def test_the_kind_of_each_reported_fraud_lands_when_it_is_asked_for(tmp_path: Path) -> None:
+    simulate(tmp_path / "without", 30)
+    land_simulation(tmp_path / "with", first=FIRST, days=30, config=SMALL, closed=True, scenarios=True)
+
+    assert digests(tmp_path / "without").items() <= digests(tmp_path / "with").items()
+    found = landed_scenarios(tmp_path / "with")
+    frauds = reports(tmp_path / "with").filter("IS_FRAUD").select("TRANSACTION_ID", "REPORTED_AT")
+    assert sorted(found.select(frauds.columns).rows()) == sorted(frauds.rows())
+    kinds = dict(found.group_by("SCENARIO").len().iter_rows())
+    assert sorted(kinds) == [1, 2, 3]
+    amounts = transactions(tmp_path / "with").select("TRANSACTION_ID", "TX_AMOUNT")
+    known = amounts.join(found, on="TRANSACTION_ID")
+    assert known.filter(SCENARIO=1)["TX_AMOUNT"].min() > 220
+    assert set(amounts.filter(pl.col("TX_AMOUNT") > 220)["TRANSACTION_ID"]) & set(
+        reports(tmp_path / "with")["TRANSACTION_ID"]
+    ) <= set(found["TRANSACTION_ID"])
+
+
+def test_days_that_are_appended_have_the_kinds_of_their_frauds_too(tmp_path: Path) -> None:
+    for name, days in (("whole", 20), ("parts", 12)):
+        land_simulation(tmp_path / name, first=FIRST, days=days, config=SMALL, closed=True, scenarios=True)
+    append_days(tmp_path / "parts", 8)
+    assert digests(tmp_path / "parts") == digests(tmp_path / "whole")

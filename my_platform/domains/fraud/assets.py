@@ -7,7 +7,7 @@ from typing import Any
 from my_platform.domains.fraud import contracts, parameters
 from my_platform.domains.fraud.blend import blend_assets, load_blend
 from my_platform.domains.fraud.bulk import scored_transactions
-from my_platform.domains.fraud.evaluation import SLICES
+from my_platform.domains.fraud.evaluation import SCENARIOS, SLICES
 from my_platform.domains.fraud.exports import export_asset, fraud_lightgbm_onnx, fraud_tabm_onnx
 from my_platform.domains.fraud.features import FEATURES, customer_spending, terminal_risk, usual_spending
 from my_platform.domains.fraud.labels import labelled_transactions
@@ -136,6 +136,7 @@ def assets(settings: Settings) -> list[Asset]:
             publish_report=report_publisher(settings.reports, registry, USE),
         ),
         export_asset(fraud_lightgbm_onnx, "fraud_lightgbm", kinds=("lightgbm",)),
+        *_scenarios(settings),
         *_served(settings, (spending, usual, risk)),
         *_nets(settings, registry),
         *_variants(settings),
@@ -146,6 +147,28 @@ def logged(settings: Settings) -> list[LoggedTable]:
     """The prediction logs that land as tables."""
     made = {asset.name: asset for asset in assets(settings)}
     return [logged_table(_columns_of([made[name] for name in FEATURE_ASSETS]))]
+
+
+def _scenarios(settings: Settings) -> list[Asset]:
+    """The kinds of reported frauds, for a home that has them: no model reads them, only its evaluation."""
+    contract = contracts.FRAUD_SCENARIOS
+    raw = raw_table(
+        f"raw/{SCENARIOS}",
+        contract,
+        source=SCENARIOS,
+        description="Kinds of reported frauds, as they landed.",
+    )
+    valid = validated_table(
+        f"validated/{SCENARIOS}",
+        raw,
+        contract,
+        description="Kinds of reported frauds that keep the contract, sorted.",
+    )
+    profiles = profile_table(valid)
+    checks = check_table(
+        valid, profiles, contracts.WATCH_FRAUD_SCENARIOS, publish=page_linker(settings.reports)
+    )
+    return [raw, valid, profiles, checks]
 
 
 def _served(settings: Settings, features: Sequence[Asset]) -> list[Asset]:

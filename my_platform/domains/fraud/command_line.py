@@ -40,6 +40,9 @@ def simulate(
     customers: Annotated[int, typer.Option(min=1, help="Customers to draw.")] = 5000,
     terminals: Annotated[int, typer.Option(min=1, help="Terminals to draw.")] = 10000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed lands the same bytes.")] = 0,
+    scenarios: Annotated[
+        bool, typer.Option("--scenarios", help="Land the kind of each reported fraud as well.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Land simulated card transactions, reports and profiles."""
@@ -60,6 +63,7 @@ def simulate(
                 days=days,
                 config=config,
                 closed=start is not None,
+                scenarios=scenarios,
                 on_day=lambda day: advance(str(day)),
             )
     _show_landed(done, landing, as_json)
@@ -69,6 +73,9 @@ def import_handbook(
     folder: Annotated[Path, typer.Argument(help="The folder with the daily Parquet files.")],
     first: Annotated[str | None, typer.Option("--from", help="First day to import, YYYY-MM-DD.")] = None,
     through: Annotated[str | None, typer.Option(help="Last day to import, YYYY-MM-DD.")] = None,
+    scenarios: Annotated[
+        bool, typer.Option("--scenarios", help="Land the kind of each reported fraud as well.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Land the daily files of the Fraud Detection Handbook: transactions, and reports seven days later."""
@@ -80,6 +87,7 @@ def import_handbook(
             landing,
             first=day_given(first, "--from") if first else None,
             through=day_given(through, "--through") if through else None,
+            scenarios=scenarios,
             on_day=lambda day: advance(str(day)),
         )
     _show_landed(done, landing, as_json)

@@ -39,6 +39,18 @@ class FraudReports(pa.DataFrameModel):
         name = "fraud_reports"
 
 
+class FraudScenarios(pa.DataFrameModel):
+    """What kind of fraud it was, of frauds that became known on one UTC day; for people who judge models."""
+
+    TRANSACTION_ID: int = pa.Field(unique=True, description="the fraudulent transaction")
+    REPORTED_AT: datetime = pa.Field(description="when it became known, UTC")
+    SCENARIO: int = pa.Field(ge=1, description="number of the kind of fraud")
+
+    class Config:
+        strict = True
+        name = "fraud_scenarios"
+
+
 class Customers(pa.DataFrameModel):
     """Profiles of customers."""
 
@@ -70,6 +82,9 @@ TRANSACTIONS = Contract(Transactions, sort_by=("TX_DATETIME", "TRANSACTION_ID"),
 FRAUD_REPORTS = Contract(
     FraudReports, sort_by=("REPORTED_AT", "TRANSACTION_ID"), time="REPORTED_AT", at_least_rows=0
 )
+FRAUD_SCENARIOS = Contract(
+    FraudScenarios, sort_by=("REPORTED_AT", "TRANSACTION_ID"), time="REPORTED_AT", at_least_rows=0
+)
 CUSTOMERS = Contract(Customers, sort_by=("CUSTOMER_ID",))
 TERMINALS = Contract(Terminals, sort_by=("TERMINAL_ID",))
 
@@ -80,4 +95,5 @@ WATCH_TRANSACTIONS = Watch(
     keys=("TRANSACTION_ID",), columns=("TX_DATETIME", "CUSTOMER_ID", "TERMINAL_ID", "TX_AMOUNT")
 )
 WATCH_FRAUD_REPORTS = Watch(keys=("TRANSACTION_ID",), columns=("REPORTED_AT",), label="IS_FRAUD")
+WATCH_FRAUD_SCENARIOS = Watch(keys=("TRANSACTION_ID",), columns=("REPORTED_AT",))
 WATCH_PROFILES = Watch()

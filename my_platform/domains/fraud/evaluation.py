@@ -23,7 +23,10 @@ from my_platform.storage.lake import file_in, files_table, json_in
 
 FILES = {"name": Column(pl.String(), "name of a file"), "content": Column(pl.Binary(), "its bytes")}
 SHORTEST_WINDOW_DAYS = 7
-SLICES = ("AMOUNT_FROM", "NEW_CARD", "NEW_TERMINAL")
+SCENARIOS = "fraud_scenarios"
+UNKNOWN_SCENARIO = 0
+# The last is a kind of fraud, null in genuine rows, which stand in the slice of each kind.
+SLICES = ("AMOUNT_FROM", "NEW_CARD", "NEW_TERMINAL", "FRAUD_SCENARIO")
 EARLIER_WEEKS = 4
 _AMOUNT_BANDS = (0, 25, 50, 100, 220)
 _ROWS_FOR_ATTRIBUTION = 500
@@ -37,13 +40,18 @@ def test_set(
     usual: pl.LazyFrame,
     risk: pl.LazyFrame,
     reports: pl.LazyFrame,
+    scenarios: pl.LazyFrame,
     partition: str,
 ) -> pl.LazyFrame:
     """The week's test rows by the Handbook's protocol, with their features, labels and slices."""
     features = joined(spending, usual, risk)
+    # Of several reports on one fraud the last tells its kind; where none is known of any fraud, there are no slices.
+    kinds = scenarios.sort("REPORTED_AT").unique("TRANSACTION_ID", keep="last", maintain_order=True).collect()
+    of_fraud = pl.col("SCENARIO") if kinds.is_empty() else pl.col("SCENARIO").fill_null(UNKNOWN_SCENARIO)
     return (
         protocol.test_rows(transactions, reports, date.fromisoformat(partition))
         .join(features.drop("TX_DATETIME", "CUSTOMER_ID"), on="TRANSACTION_ID", how="inner")
+        .join(kinds.lazy().select("TRANSACTION_ID", "SCENARIO"), on="TRANSACTION_ID", how="left")
         .select(
             "TRANSACTION_ID",
             "TX_DATETIME",
@@ -52,6 +60,7 @@ def test_set(
             AMOUNT_FROM=_amount_band(),
             NEW_CARD=pl.col("CUSTOMER_ID_NB_TX_30DAY_WINDOW") == 1,
             NEW_TERMINAL=pl.col("TERMINAL_ID_NB_TX_30DAY_WINDOW") == 0,
+            FRAUD_SCENARIO=pl.when("IS_FRAUD").then(of_fraud),
             IS_FRAUD="IS_FRAUD",
         )
         .sort("TX_DATETIME", "TRANSACTION_ID")
@@ -164,6 +173,7 @@ def test_set_asset(features: Mapping[str, Column]) -> Asset:
             "usual": Read("usual_spending", 0, 6, "wait", 7),
             "risk": Read("terminal_risk", 0, 6, "wait", 7),
             "reports": Read("validated/fraud_reports", -14, 13, "wait", 14),
+            "scenarios": Read(f"validated/{SCENARIOS}", 0, 13, "optional", 0),
         },
         kinds=("polars",),
         columns={
@@ -174,6 +184,10 @@ def test_set_asset(features: Mapping[str, Column]) -> Asset:
             "AMOUNT_FROM": Column(pl.Int64(), "lower end of the band that the amount is in"),
             "NEW_CARD": Column(pl.Boolean(), "whether the card made no other transaction within 30 days"),
             "NEW_TERMINAL": Column(pl.Boolean(), "whether no report on the terminal is known from 30 days"),
+            "FRAUD_SCENARIO": Column(
+                pl.Int64(),
+                "the kind of a fraud, 0 for unknown; null where it is genuine, or no kind is known of any fraud",
+            ),
             "IS_FRAUD": Column(pl.Boolean(), "the label as it was known before T0 + 14"),
         },
         lineage={
@@ -185,6 +199,7 @@ def test_set_asset(features: Mapping[str, Column]) -> Asset:
             "AMOUNT_FROM": (OF_FEATURES["TX_AMOUNT"],),
             "NEW_CARD": (OF_FEATURES["CUSTOMER_ID_NB_TX_30DAY_WINDOW"],),
             "NEW_TERMINAL": (OF_FEATURES["TERMINAL_ID_NB_TX_30DAY_WINDOW"],),
+            "FRAUD_SCENARIO": ((f"validated/{SCENARIOS}", "SCENARIO"),),
             "IS_FRAUD": (("validated/fraud_reports", "IS_FRAUD"), ("validated/fraud_reports", "REPORTED_AT")),
         },
         **_WEEK,

@@ -16,13 +16,15 @@ from my_platform.domains.fraud.landing_files import (
     SourceError,
     extend_calendar,
     reports_path,
+    scenarios_of,
+    scenarios_path,
     simulator_path,
     transaction_reports,
     transactions_path,
     write_table,
 )
 
-_LABEL = "TX_FRAUD"
+_LABEL, _SCENARIO = "TX_FRAUD", "TX_FRAUD_SCENARIO"
 _COLUMNS = pl.Schema({**TRANSACTION_SCHEMA, _LABEL: pl.Int64()})
 _NAMES = "????-??-??.parquet"
 
@@ -33,12 +35,14 @@ def import_handbook(
     *,
     first: date | None = None,
     through: date | None = None,
+    scenarios: bool = False,
     on_day: Callable[[date], None] | None = None,
 ) -> LandingSummary:
     """Land the Handbook's files of the days first … through (all by default) and their labels.
 
     Each file of `folder`, YYYY-MM-DD.parquet, becomes the transactions of its day and the reports of seven
-    days later; what else stands in its columns is left out. The calendar is closed on the last report day.
+    days later, with `scenarios` the kinds of that day's frauds as well; what else stands in its columns is
+    left out. The calendar is closed on the last report day.
     Each day is landed whole, in order, before the next is read.
 
     Raises SourceError, naming file, column and value, where a file is missing, unreadable, of other columns,
@@ -50,19 +54,23 @@ def import_handbook(
             f"import into another home"
         )
     files = _files_by_day(folder, first, through)
+    columns = pl.Schema({**_COLUMNS, _SCENARIO: pl.Int64()}) if scenarios else _COLUMNS
     rows = frauds = 0
     for day, path in files.items():
-        frame = _read_day(path, day).sort("TX_DATETIME", "TRANSACTION_ID")
+        frame = _read_day(path, day, columns).sort("TX_DATETIME", "TRANSACTION_ID")
         fraud = frame[_LABEL].cast(pl.Boolean)
         reports = transaction_reports(frame["TRANSACTION_ID"], frame["TX_DATETIME"], fraud)
         write_table(frame.select(TRANSACTION_SCHEMA.names()), transactions_path(landing, day))
         write_table(reports, reports_path(landing, day + LABEL_DELAY))
+        if scenarios:
+            kinds = scenarios_of(reports, frame[_SCENARIO])
+            write_table(kinds, scenarios_path(landing, day + LABEL_DELAY))
         rows += frame.height
         frauds += int(fraud.sum())
         if on_day is not None:
             on_day(day)
     extend_calendar(landing, min(files), max(files) + LABEL_DELAY)
-    return LandingSummary(rows, frauds, days=len(files), files=2 * len(files))
+    return LandingSummary(rows, frauds, days=len(files), files=(2 + scenarios) * len(files))
 
 
 def _files_by_day(folder: Path, first: date | None, through: date | None) -> dict[date, Path]:
@@ -85,21 +93,29 @@ def _files_by_day(folder: Path, first: date | None, through: date | None) -> dic
     return files
 
 
-def _read_day(path: Path, day: date) -> pl.DataFrame:
-    """The columns _COLUMNS of a raw file, each of its landed type (the label 0 or 1), all rows of `day`."""
+def _read_day(path: Path, day: date, columns: pl.Schema) -> pl.DataFrame:
+    """These columns of a raw file, each of its landed type (the label 0 or 1), all rows of `day`."""
     try:
         found = pl.read_parquet_schema(path)
-        if missing := [name for name in _COLUMNS if name not in found]:
+        if missing := [name for name in columns if name not in found]:
             raise SourceError(
-                f"{path} has no column {', '.join(missing)}, expected {', '.join(_COLUMNS)}, "
+                f"{path} has no column {', '.join(missing)}, expected {', '.join(columns)}, "
                 f"found {', '.join(found)}; export the file again with all columns"
             )
-        raw = pl.read_parquet(path, columns=_COLUMNS.names())
+        raw = pl.read_parquet(path, columns=columns.names())
     except pl.exceptions.PolarsError as error:
         raise SourceError(f"{path} is no readable Parquet file ({error}); fetch it again") from error
-    frame = pl.DataFrame([_converted(raw[name], dtype, path) for name, dtype in _COLUMNS.items()])
+    frame = pl.DataFrame([_converted(raw[name], dtype, path) for name, dtype in columns.items()])
     _refuse(frame[_LABEL], ~frame[_LABEL].is_in([0, 1]), path, "0 or 1")
     _refuse(frame["TX_DATETIME"], frame["TX_DATETIME"].dt.date() != day, path, f"times of {day}")
+    if _SCENARIO in columns:
+        genuine = frame[_SCENARIO] == 0
+        _refuse(
+            frame[_SCENARIO],
+            (frame[_SCENARIO] < 0) | (genuine != (frame[_LABEL] == 0)),
+            path,
+            f"0 where {_LABEL} is 0, else the kind",
+        )
     return frame
 
 

@@ -22,6 +22,9 @@ TRANSACTION_SCHEMA = pl.Schema(
 REPORT_SCHEMA = pl.Schema(
     {"TRANSACTION_ID": pl.Int64(), "REPORTED_AT": pl.Datetime("us"), "IS_FRAUD": pl.Boolean()}
 )
+SCENARIO_SCHEMA = pl.Schema(
+    {"TRANSACTION_ID": pl.Int64(), "REPORTED_AT": pl.Datetime("us"), "SCENARIO": pl.Int64()}
+)
 LABEL_DELAY = timedelta(days=7)
 
 __all__ = [
@@ -55,6 +58,11 @@ def transactions_path(landing: Path, day: date) -> Path:
 def reports_path(landing: Path, day: date) -> Path:
     """Where the labels that became known on a UTC day are landed."""
     return landing / "fraud_reports" / f"{day.isoformat()}.parquet"
+
+
+def scenarios_path(landing: Path, day: date) -> Path:
+    """Where the kinds of the frauds that became known on a UTC day are landed, if they are."""
+    return landing / "fraud_scenarios" / f"{day.isoformat()}.parquet"
 
 
 def customers_path(landing: Path) -> Path:
@@ -92,3 +100,9 @@ def transaction_reports(transaction_ids: pl.Series, times: pl.Series, frauds: pl
     """The label of each transaction (REPORT_SCHEMA), known LABEL_DELAY after the transaction."""
     frame = pl.DataFrame({"TRANSACTION_ID": transaction_ids, "REPORTED_AT": times, "IS_FRAUD": frauds})
     return frame.with_columns(pl.col("REPORTED_AT") + LABEL_DELAY)
+
+
+def scenarios_of(reports: pl.DataFrame, scenarios: pl.Series) -> pl.DataFrame:
+    """The kinds of the frauds among the rows of `transaction_reports` (SCENARIO_SCHEMA); 0 is none."""
+    found = reports.select("TRANSACTION_ID", "REPORTED_AT", SCENARIO=scenarios.cast(pl.Int64))
+    return found.filter(pl.col("SCENARIO") > 0)

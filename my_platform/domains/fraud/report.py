@@ -270,7 +270,10 @@ def _slices(slices: Sequence[Slice]) -> list[str]:
             f"<tr><td>{escape(part.name)}</td><td>{part.rows:,}</td><td>{part.frauds:,}</td>"
             f"<td>{ratio}</td><td>{precision}</td></tr>"
         )
-    note = "No average precision where all rows are frauds, or none."
+    note = (
+        "No average precision where all rows are frauds, or none. Genuine rows stand in the slice of each kind "
+        "of fraud, so that nothing is expected of it by itself."
+    )
     return [*lines, "</tbody></table>", f'<p class="note">{note}</p></div>']
 
 

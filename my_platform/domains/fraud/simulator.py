@@ -34,6 +34,8 @@ from my_platform.domains.fraud.landing_files import (
     read_json,
     read_table,
     reports_path,
+    scenarios_of,
+    scenarios_path,
     simulator_path,
     terminals_path,
     transaction_reports,
@@ -137,13 +139,16 @@ class _Population:
 
 @dataclass(frozen=True)
 class _Day:
-    """The transactions of a day in order of time; `cents` and `fraud` change until the day is complete."""
+    """The transactions of a day in order of time; `cents` and `scenario` change until the day is complete.
+
+    A `scenario` of 0 is no fraud.
+    """
 
     second: _Ints
     customer: _Ints
     terminal: _Ints
     cents: _Ints
-    fraud: npt.NDArray[np.bool_]
+    scenario: _Ints
 
 
 def land_simulation(
@@ -153,9 +158,12 @@ def land_simulation(
     days: int,
     config: SimulatorConfig,
     closed: bool,
+    scenarios: bool = False,
     on_day: Callable[[date], None] | None = None,
 ) -> LandingSummary:
     """Land the simulated days first … first + days - 1, the reports due by then, profiles and calendar.
+
+    With `scenarios` the kind of each reported fraud as well.
 
     Landing the same simulation again writes the same bytes (and takes back corrections); more days continue
     it. `drift_from` may be set or moved as long as no landed day feels it. `closed` gives the calendar its
@@ -167,7 +175,7 @@ def land_simulation(
     population = _population(config)
     write_table(population.customers, customers_path(landing))
     write_table(population.terminals, terminals_path(landing))
-    summary = _land_days(landing, _Landed(config, first, 0, 0), days, population, on_day)
+    summary = _land_days(landing, _Landed(config, first, 0, 0), days, population, on_day, scenarios)
     if days > landed.days:
         _write_state(landing, replace(landed, days=days, rows=summary.rows))
     extend_calendar(landing, first, first + timedelta(days=days - 1) if closed else None)
@@ -179,6 +187,7 @@ def append_days(
 ) -> LandingSummary:
     """Land the next days of the simulation in `landing`, and the reports that fall due on them.
 
+    The kinds of frauds are landed where those of earlier days were.
     `drift_from`, a day not landed yet, sets or moves the drift. Raises SourceError where there is no complete
     simulation, or the drift would change landed days.
     """
@@ -190,7 +199,8 @@ def append_days(
     if drift_from is not None:
         landed = replace(landed, config=replace(landed.config, drift_from=drift_from))
         _compatible_state(landing, landed.first, landed.config)
-    summary = _land_days(landing, landed, days, _population(landed.config), on_day)
+    scenarios = scenarios_path(landing, landed.first).parent.is_dir()
+    summary = _land_days(landing, landed, days, _population(landed.config), on_day, scenarios)
     landed = replace(landed, days=landed.days + days, rows=landed.rows + summary.rows)
     _write_state(landing, landed)
     last = None if calendar.last is None else landed.first + timedelta(days=landed.days - 1)
@@ -242,7 +252,12 @@ def land_late_labels(
 
 
 def _land_days(
-    landing: Path, landed: _Landed, days: int, population: _Population, on_day: Callable[[date], None] | None
+    landing: Path,
+    landed: _Landed,
+    days: int,
+    population: _Population,
+    on_day: Callable[[date], None] | None,
+    scenarios: bool,
 ) -> LandingSummary:
     """Land `days` days after those landed, drawing again the days whose labels fall due."""
     start, end = landed.days, landed.days + days
@@ -251,26 +266,29 @@ def _land_days(
     next_id = landed.rows - sum(
         _drawn_day(population, config, landed.first, index).second.size for index in range(begin, start)
     )
-    unreported: deque[pl.DataFrame] = deque()
+    unreported: deque[tuple[pl.DataFrame, pl.DataFrame]] = deque()
     rows = frauds = files = 0
     for index, drawn in enumerate(_complete_days(population, config, landed.first, begin, end), begin):
         today = landed.first + timedelta(days=index)
         transactions = _transactions(drawn, today, next_id)
         next_id += transactions.height
-        unreported.append(
-            transaction_reports(
-                transactions["TRANSACTION_ID"], transactions["TX_DATETIME"], pl.Series(drawn.fraud)
-            )
+        scenario = pl.Series(drawn.scenario)
+        reports = transaction_reports(
+            transactions["TRANSACTION_ID"], transactions["TX_DATETIME"], scenario > 0
         )
+        unreported.append((reports, scenarios_of(reports, scenario)))
         if index < start:
             continue
         write_table(transactions, transactions_path(landing, today))
         files += 1
         if index >= _LABEL_DELAY_DAYS:
-            write_table(unreported.popleft(), reports_path(landing, today))
-            files += 1
+            reports, kinds = unreported.popleft()
+            write_table(reports, reports_path(landing, today))
+            if scenarios:
+                write_table(kinds, scenarios_path(landing, today))
+            files += 1 + scenarios
         rows += transactions.height
-        frauds += int(drawn.fraud.sum())
+        frauds += int(np.count_nonzero(drawn.scenario))
         if on_day is not None:
             on_day(today)
     return LandingSummary(rows, frauds, days, files)
@@ -325,8 +343,9 @@ def _drawn_day(population: _Population, config: SimulatorConfig, first: date, in
     order = order[(second[order] > 0) & (second[order] < _SECONDS_A_DAY)]
     cents = np.rint(amount * 100).astype(np.int64)[order]
     terminal = terminal[order]
-    fraud = (cents > _LARGE_AMOUNT_CENTS) | _fallen_terminals(config, first, index)[terminal]
-    return _Day(second[order], customer[order], terminal, cents, fraud)
+    scenario = (cents > _LARGE_AMOUNT_CENTS).astype(np.int64)
+    scenario[_fallen_terminals(config, first, index)[terminal]] = 2
+    return _Day(second[order], customer[order], terminal, cents, scenario)
 
 
 def _fallen_terminals(config: SimulatorConfig, first: date, index: int) -> npt.NDArray[np.bool_]:
@@ -353,7 +372,7 @@ def _steal_cards(
         for number in draw.choice(len(bought), size=len(bought) // 3, replace=False) if bought else ():
             day, row = bought[number]
             day.cents[row] = day.cents[row] * pattern.amount_times // pattern.amount_over
-            day.fraud[row] = True
+            day.scenario[row] = 3
 
 
 def _pattern(config: SimulatorConfig, first: date, index: int) -> FraudPattern:
