@@ -25,6 +25,8 @@ _SENSOR = """query ($sensor: SensorSelector!) { sensorOrError(sensorSelector: $s
     ... on Sensor { id sensorState { id status } } } }"""
 _STOP = "mutation ($id: String!) { stopSensor(id: $id) { __typename } }"
 _START = "mutation ($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename } }"
+_UNDER_WAY = """{ runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}) {
+    ... on Runs { results { runId } } } }"""
 _FAILURES = """query ($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
     ... on ExecutionStepFailureEvent { failureMetadata { metadataEntries { label
         ... on MarkdownMetadataEntry { mdStr } } } } } } } }"""
@@ -40,9 +42,15 @@ _KEEP_UP_TO_DATE = {
 class Ui:
     """A served home, asked as the browser asks."""
 
-    def __init__(self, home: Path, port: int) -> None:
+    def __init__(self, home: Path, port: int, process: subprocess.Popen[bytes]) -> None:
         self.home = home
         self.port = port
+        self.process = process
+
+    def kill(self) -> None:
+        """Kill web server, daemon, code servers and runs at once, as a power cut would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def ask(self, query: str, **variables: Any) -> Any:
         request = urllib.request.Request(
@@ -90,6 +98,11 @@ class Ui:
         ]
         return "\n".join(entry["mdStr"] for entry in entries if entry["label"] == "partitions")
 
+    def busy(self) -> bool:
+        """Whether a run is queued or under way."""
+        runs = self.ask(_UNDER_WAY)["runsOrError"]["results"]
+        return bool(runs)
+
     def versions(self) -> Versions:
         with session(self.home) as opened:
             return opened.versions()
@@ -102,27 +115,30 @@ def until(there: Callable[[], bool]) -> None:
         time.sleep(_LOOK_AGAIN_S)
 
 
-def owed(home: Path) -> bool:
-    planned = call(home, "plan", boosting_rounds=10)
+def owed(home: Path, **given: object) -> bool:
+    planned = call(home, "plan", **{"boosting_rounds": 10, **given})
     return bool(planned["certain"] or planned["possible"])
 
 
 @contextmanager
-def served(home: Path) -> Iterator[Ui]:
+def served(home: Path, **settings: object) -> Iterator[Ui]:
+    """The home under `my-platform ui`; ``settings`` become MY_PLATFORM_… variables."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    given = {"BOOSTING_ROUNDS": "10", "THREADS": "1", "SENSOR_INTERVAL_S": "5"}
-    with open(home.with_name("ui.log"), "w") as log:
+    usual: dict[str, object] = {"boosting_rounds": 10, "threads": 1, "sensor_interval_s": 5}
+    given = {name.upper(): str(value) for name, value in {**usual, **settings}.items()}
+    with open(home.with_name("ui.log"), "a") as log:
         process = subprocess.Popen(
             [str(COMMAND), "--home", str(home), "ui", "--port", str(port)],
             env={**os.environ, **{f"MY_PLATFORM_{name}": value for name, value in given.items()}},
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
-        ui = Ui(home, port)
+        ui = Ui(home, port, process)
         try:
             until(ui.is_up)
             yield ui
         finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(60)
