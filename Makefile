@@ -28,7 +28,7 @@ export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo ui dbt-docs test test-slow faults gpu-check bench serve-bench replay-check load-test lint format lock clean
+.PHONY: help setup demo ui dbt-docs test test-slow faults gpu-check bench serve-bench replay-check load-test month-check lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -80,6 +80,9 @@ replay-check: $(PREPARED) ## replay a week of HANDBOOK=FOLDER through the servic
 
 load-test: $(PREPARED) ## keep the service under load for half an hour, disturbed, and tell its memory
 	@$(PY) -m pytest -m load -s assets_tests/serving/test_load.py $(ARGS)
+
+month-check: $(PREPARED) ## let a month happen under the real daemon, and again with the daemon killed twenty times (half an hour)
+	@$(PY) -m pytest -m month -s assets_tests/operations/test_month.py $(ARGS)
 
 lint: $(INSTALLED) ## check style, formatting and types
 	@$(VENV)/bin/ruff check --quiet .
