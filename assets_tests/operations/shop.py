@@ -30,7 +30,7 @@ ORDERS = Contract(Orders, sort_by=("ORDERED_AT", "ORDER_ID"), time="ORDERED_AT")
 
 
 def settings(home: Path, **more: object) -> Settings:
-    return Settings(home=home, domains=("assets_tests.operations.shop",), **more)  # type: ignore[arg-type]
+    return Settings(**{"home": home, "domains": ("assets_tests.operations.shop",), **more})  # type: ignore[arg-type]
 
 
 def assets(_settings: Settings) -> list[Asset]:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -17,10 +18,12 @@ import pytest
 import yaml
 
 from assets_tests.homes import CHECKOUT, Versions, folder_in_memory, start
+from assets_tests.operations import held_shop, shop
 from assets_tests.operations.dagster_shop import Shop, correct, day, land, opened_shop
 from assets_tests.postgres_server import postgres
 from my_platform.operations.backfills import Watch, backfill
 from my_platform.operations.orphans import PROCESS_TAG
+from my_platform.operations.session import opened
 from my_platform.storage.backfill_book import BackfillBook, Ordered
 
 pytestmark = pytest.mark.slow
@@ -57,9 +60,9 @@ def truth() -> Iterator[Versions]:
 
 
 @contextmanager
-def daemon(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(home: Path, domain: str = DOMAIN) -> Iterator[subprocess.Popen[bytes]]:
     """The daemon that a home's sensors, queue and run monitoring live in."""
-    given = {"HOME": str(home), "DOMAINS": DOMAIN, "SENSOR_INTERVAL_S": "5", "THREADS": "1"}
+    given = {"HOME": str(home), "DOMAINS": domain, "SENSOR_INTERVAL_S": "5", "THREADS": "1"}
     with open(home.with_name("daemon.log"), "w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "dagster._daemon", "run", "-m", "my_platform.definitions"],
@@ -147,3 +150,33 @@ def test_both_configurations_differ_in_nothing_but_the_storage() -> None:
     in_postgres = yaml.safe_load(POSTGRES.read_text())
     assert in_postgres.pop("storage")["postgres"]["postgres_db"]["hostname"] == {"env": "PGHOST"}
     assert in_postgres == embedded
+
+
+def test_a_run_that_takes_too_long_is_ended_and_what_it_stored_stays() -> None:
+    with folder_in_memory() as folder:
+        home, log = folder / "home", folder / "daemon.log"
+        shop.land_days(home, 3)
+        config = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text())
+        config["run_monitoring"] |= {"max_runtime_seconds": 20, "poll_interval_seconds": 2}
+        (home / "dagster").mkdir()
+        (home / "dagster" / "dagster.yaml").write_text(yaml.safe_dump(config))
+        stuck = str(shop.FIRST + timedelta(days=1))
+        held_shop.shut(home, stuck)
+        domain = held_shop.__name__
+        with opened(shop.settings(home, domains=(domain,))) as session, daemon(home, domain):
+            instance = session.instance
+            too_long = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
+            until(lambda: bool(instance.get_runs(too_long)), log)
+            assert list(session.versions()["validated/orders"]) == [
+                str(shop.FIRST + timedelta(days=number)) for number in range(3)
+            ]
+            assert stuck not in session.versions()["cents"]
+            # Whoever tries again finds the way free.
+            held_shop.gate_of(home, stuck).unlink()
+            until(lambda: stuck in session.versions()["cents"], log)
+            until(lambda: all(run.is_finished for run in instance.get_runs()), log)
+            assert "Exceeded maximum runtime of 20 seconds" in "".join(
+                str(event.message) for event in instance.all_logs(instance.get_runs(too_long)[0].run_id)
+            )
+        with opened(shop.settings(home, domains=(domain,))) as session:
+            assert session.refresh().as_json()["runs"] == 0
