@@ -97,7 +97,8 @@ def _repeated(spent: Spendings) -> Iterator[Finding]:
     times: dict[tuple[str, str, str], list[Cost]] = defaultdict(list)
     for cost in spent.ledger:
         times[_place(cost)].append(cost)
-    races, gone = [], []
+    races: list[Cost] = []
+    gone: list[Cost] = []
     for costs in times.values():
         for before, after in itertools.pairwise(costs):
             (races if after.at_s - after.wall_s < before.at_s else gone).append(after)
