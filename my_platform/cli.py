@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from my_platform.commands.alerts import alerts
+from my_platform.commands.audit import audit
 from my_platform.commands.backfill import add_backfill_commands
 from my_platform.commands.bulk import add_bulk_commands
 from my_platform.commands.console import Json, complain, print_json, settings_of_call, show_table
@@ -141,6 +142,7 @@ def dbt_docs(as_json: Json = False) -> None:
 add_model_commands(app)
 add_bulk_commands(app)
 app.command()(alerts)
+app.command()(audit)
 app.command()(metrics)
 add_state_commands(app)
 app.command()(fetch)

@@ -132,6 +132,14 @@ class Settings(BaseSettings):
     budget_cpu_s: float | None = Field(
         default=None, gt=0, description="processor seconds of a UTC day beyond which an alert is sent"
     )
+    fresh_within_h: float = Field(
+        default=24, gt=0, description="hours from landing to a computed partition that are promised"
+    )
+    deployed_within_h: float = Field(
+        default=48,
+        gt=0,
+        description="hours from new data to the promotion of a model of it that are promised",
+    )
     serve_host: str = Field(
         default="127.0.0.1",
         description="address that `my-platform serve` listens at; another than loopback needs tokens",

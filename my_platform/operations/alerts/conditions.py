@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from my_platform.learning.ledger import Line, Served
+from my_platform.operations.audit.trends import Trend
 
 Severity = Literal["info", "warning", "error"]
 Kind = Literal[
@@ -20,6 +21,7 @@ Kind = Literal[
     "freshness",
     "health",
     "budget",
+    "trend",
     "promotion",
     "rollback",
     "test",
@@ -113,6 +115,7 @@ class Known:
         budget_cpu_s: processor seconds that a day may cost; None for any.
         over_budget: by use, what its champion takes beyond its declared budget, in words.
         failed_runs, promotions: since the last look.
+        trends: what takes more per row from week to week.
     """
 
     refused: Sequence[Refusal] = ()
@@ -125,6 +128,7 @@ class Known:
     over_budget: Mapping[str, Sequence[str]] = field(default_factory=dict)
     failed_runs: Sequence[FailedRun] = ()
     promotions: Sequence[Line] = ()
+    trends: Sequence[Trend] = ()
 
 
 def conditions(known: Known) -> list[Alert]:
@@ -136,6 +140,7 @@ def conditions(known: Known) -> list[Alert]:
         *_missing(known),
         *map(_ailing, known.ailing),
         *_budgets(known),
+        *map(_trend, known.trends),
     ]
     return list({alert.key: alert for alert in found}.values())
 
@@ -232,6 +237,12 @@ def _budgets(known: Known) -> Iterator[Alert]:
                 f"the champion of {use} is beyond its budget: {'; '.join(said)}",
                 "my-platform models",
             )
+
+
+def _trend(trend: Trend) -> Alert:
+    said = f"{trend.measure} of {trend.asset} grow: {trend.said}"
+    key = f"trend {trend.asset} {trend.measure}"
+    return Alert(key, "trend", "warning", said, "my-platform audit", trend.asset)
 
 
 def _run(run: FailedRun) -> Alert:

@@ -19,6 +19,7 @@ from my_platform.learning.health import Health, breaches
 from my_platform.learning.ledger import Line, Served
 from my_platform.operations.alerts.conditions import Ailing, FailedCheck, FailedRun, Known, Refusal
 from my_platform.operations.alerts.said import iso
+from my_platform.operations.audit.facts import current_trends as trends
 from my_platform.operations.backfill_job import BACKFILL_TAG
 from my_platform.operations.check_results import stored_results
 from my_platform.operations.heads import DagsterHeads, asset_key
@@ -84,6 +85,7 @@ def look(
         over_budget=dict(_over_budget(models)),
         failed_runs=runs,
         promotions=lines,
+        trends=trends(workspace),
     )
     return Seen(known, {"checks": checks, "runs": of_runs, "promotions": of_lines, "health": of_health})
 

@@ -1,0 +1,85 @@
+"""The audit of real homes, by command."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from assets_tests.operations import shop
+from my_platform.cli import app
+from my_platform.operations import session
+
+DAYS = 9
+
+
+def audit(home: Path, *words: str) -> dict[str, Any]:
+    done = CliRunner().invoke(app, ["--home", str(home), "audit", *words, "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MY_PLATFORM_DOMAINS", "assets_tests.operations.shop")
+    return tmp_path / "home"
+
+
+def refresh(home: Path) -> None:
+    with session.opened(shop.settings(home)) as opened:
+        opened.refresh()
+
+
+def test_an_empty_home_says_what_is_missing(home: Path) -> None:
+    found = audit(home)
+
+    assert (found["computed"], found["findings"]) == (0, [])
+    assert "nothing was computed: run `my-platform refresh`" in found["untold"]
+    assert any("no file has landed" in each for each in found["untold"])
+
+
+def test_a_healthy_home_has_no_finding_and_keeps_its_levels(home: Path) -> None:
+    shop.land_days(home, DAYS)
+    refresh(home)
+
+    found = audit(home)
+
+    assert found["findings"] == []
+    fresh = {each["about"]: each for each in found["service_levels"] if each["name"] == "freshness"}
+    assert {name: each["cases"] for name, each in fresh.items()}["validated/orders"] == DAYS
+    assert all(each["met"] for each in fresh.values())
+
+
+def test_a_value_that_was_lost_and_computed_again_is_told(home: Path) -> None:
+    shop.land_days(home, DAYS)
+    refresh(home)
+    with session.opened(shop.settings(home)) as opened:
+        index = opened.workspace.lake.index
+        computed = len(list(index.costs()))
+        last = max(opened.versions()["shop_week"])
+        version = opened.versions()["shop_week"][last]
+        (fingerprint,) = index.find("shop_week", last, version)
+        opened.workspace.lake.discard("shop_week", last, fingerprint)
+    refresh(home)
+
+    found = audit(home)
+
+    assert found["computed"] == computed + 1
+    (finding,) = found["findings"]
+    assert finding["kind"] == "computed_again"
+    assert finding["evidence"][0].startswith(f"shop_week {last} (run ")
+
+
+def test_the_page_has_what_the_command_says(home: Path) -> None:
+    shop.land_days(home, DAYS)
+    refresh(home)
+
+    found = audit(home, "--page")
+
+    page = Path(found["page"]).read_text()
+    assert page.count('class="met"') == sum(each["met"] is True for each in found["service_levels"])
+    assert "Nothing was found." in page
+    assert "http" not in page

@@ -1,0 +1,131 @@
+"""Each finding is provoked by a ledger that has it, with its exact figure; a ledger without any has none."""
+
+from my_platform.operations.alerts.conditions import Known, conditions
+from my_platform.operations.audit.findings import FailedWork, Finding, Spendings, findings
+from my_platform.operations.audit.trends import Computed, trends
+from my_platform.storage.trace_index import Cost
+
+WEEK_S = 7 * 86_400.0
+
+
+def cost(
+    asset: str,
+    partition: str,
+    fingerprint: str = "f",
+    run_id: str = "r1",
+    at_s: float = 100.0,
+    wall_s: float = 2.0,
+) -> Cost:
+    return Cost(asset, partition, fingerprint, run_id, at_s, wall_s, wall_s, 0, 1_000, 50_000)
+
+
+def values(*ledger: Cost, version: str = "") -> dict[tuple[str, str, str], Computed]:
+    return {(c.asset, c.partition, c.fingerprint): Computed(version or c.fingerprint, 10) for c in ledger}
+
+
+def only(spent: Spendings) -> Finding:
+    (finding,) = findings(spent)
+    return finding
+
+
+def growing(times: float, weeks: int = 10) -> list[Cost]:
+    return [
+        cost("a", f"d{week}", f"f{week}", at_s=week * WEEK_S + 1, wall_s=1 + (times - 1) * week / (weeks - 1))
+        for week in range(weeks)
+    ]
+
+
+def test_a_healthy_ledger_has_no_finding() -> None:
+    ledger = [cost("model", f"w{n}", f"f{n}", at_s=n * WEEK_S) for n in range(20)]
+    ledger += [cost("evaluation", f"w{n}", f"f{n}", at_s=n * WEEK_S, wall_s=1.0) for n in range(20)]
+    sets = {"models": frozenset({"model"}), "evaluations": frozenset({"evaluation"})}
+
+    assert findings(Spendings(ledger, values(*ledger), **sets)) == []  # type: ignore[arg-type]
+    assert findings(Spendings()) == []
+
+
+def test_two_runs_at_once_are_a_lost_race() -> None:
+    found = only(Spendings([cost("a", "d"), cost("a", "d", run_id="r2", at_s=101.0)]))
+
+    assert (found.kind, found.saves_s, found.evidence) == ("lost_race", 2.0, ["a d (run r2)"])
+    assert found.figure == "1 times, 2.0 s, 1,000 bytes read"
+
+
+def test_a_value_that_was_removed_and_needed_is_computed_again() -> None:
+    found = only(Spendings([cost("a", "d"), cost("a", "d", run_id="r2", at_s=200.0, wall_s=3.0)]))
+
+    assert (found.kind, found.saves_s) == ("computed_again", 3.0)
+
+
+def test_other_inputs_that_gave_the_same_value_were_read_in_vain() -> None:
+    ledger = [cost("a", "d"), cost("a", "d", "g", "r2", 200.0)]
+
+    found = only(Spendings(ledger, values(*ledger, version="v")))
+
+    assert (found.kind, found.saves_s) == ("read_unneeded", 2.0)
+    assert "the 1,000 bytes read" in found.what
+    assert findings(Spendings(ledger, values(*ledger))) == []
+
+
+def test_of_a_failed_run_what_it_committed_is_not_lost() -> None:
+    found = only(Spendings(failed=[FailedWork("r1", 10.0, 4.0), FailedWork("r2", 3.0, 5.0)]))
+
+    assert (found.kind, found.saves_s, found.figure) == ("failed_runs", 6.0, "6.0 s in 1 runs")
+
+
+def test_evaluation_is_told_where_it_takes_longer_than_half_of_the_fits() -> None:
+    spent = Spendings(
+        [cost("model", "w", wall_s=10.0), cost("evaluation", "w", wall_s=10.0)],
+        models=frozenset({"model"}),
+        evaluations=frozenset({"evaluation"}),
+    )
+
+    found = only(spent)
+
+    assert (found.kind, found.saves_s) == ("evaluation", 5.0)
+    assert found.figure == "50% of 20.0 s of training and evaluation"
+
+
+def test_trees_that_hold_a_device_are_told() -> None:
+    found = only(Spendings([cost("trees", "w")], trees_on_gpu=frozenset({"trees"})))
+
+    assert (found.kind, found.saves_s, found.figure) == ("trees_on_gpu", 2.0, "2.0 s in 1 fits")
+
+
+def test_many_small_partitions_cost_at_least_what_the_cheapest_took() -> None:
+    ledger = [Cost("a", f"d{n}", "f", "r", n, 1.0 + n, 0.0, 0, 0, 2_000) for n in range(700)]
+
+    found = only(Spendings(ledger, daily=frozenset({"a"})))
+
+    assert (found.kind, round(found.saves_s, 6)) == ("small_files", 600.0)
+    assert found.figure == "700 of 2,000 bytes (median), 1,400,000 bytes in all"
+    assert findings(Spendings(ledger[:365], daily=frozenset({"a"}))) == []
+
+
+def test_seconds_per_row_that_double_over_ten_weeks_are_a_trend_and_an_alert() -> None:
+    ledger = growing(2.0)
+
+    (trend,) = trends(ledger, values(*ledger))
+
+    assert (trend.asset, trend.measure, trend.weeks) == ("a", "processor seconds per row", 10)
+    assert abs(trend.times - 2.0) < 1e-9
+    assert abs(trend.slope - 0.1 / 9) < 1e-9
+    assert only(Spendings(ledger, values(*ledger))).kind == "grows"
+    (alert,) = conditions(Known(trends=[trend]))
+    assert (alert.key, alert.severity) == ("trend a processor seconds per row", "warning")
+
+
+def test_few_weeks_little_growth_and_one_bad_week_are_no_trend() -> None:
+    few, little = growing(2.0, weeks=7), growing(1.1)
+    flat = growing(1.0)
+    flat[-1] = cost("a", "d9", "f9", at_s=9 * WEEK_S + 1, wall_s=50.0)
+
+    assert [trends(ledger, values(*ledger)) for ledger in (few, little, flat)] == [[], [], []]
+
+
+def test_what_saves_most_comes_first() -> None:
+    ledger = [cost("a", "d"), cost("a", "d", run_id="r2", at_s=200.0)]
+
+    found = findings(Spendings(ledger, failed=[FailedWork("r3", 10.0, 0.0)]))
+
+    assert [finding.saves_s for finding in found] == [10.0, 2.0]

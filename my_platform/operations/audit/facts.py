@@ -1,0 +1,121 @@
+"""Reading what an audit looks at: the cost ledger, the traces, the runs of Dagster, and when files landed."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from my_platform.incremental.declare import Grain, day_key, ordinal
+from my_platform.operations.audit.findings import FailedWork, Spendings
+from my_platform.operations.audit.levels import History, Promoted
+from my_platform.operations.audit.trends import LEAST_WEEKS, Computed, Trend, trends, week_of
+from my_platform.operations.platform import Workspace
+from my_platform.storage.trace_index import Cost
+
+_MOST_RUNS = 1_000
+_TREES = {"lightgbm", "xgboost", "catboost"}
+_NOT_DONE = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+def spendings(workspace: Workspace, instance: dg.DagsterInstance) -> Spendings:
+    """What was spent in a home; of failed runs the last ``_MOST_RUNS``."""
+    ledger = sorted(workspace.lake.index.costs(), key=lambda cost: (cost.at_s, cost.asset, cost.partition))
+    project = workspace.project
+    contenders = project.contenders
+    devices = {asset.pool for asset in project.assets.values() if asset.gpus and asset.pool}
+    return Spendings(
+        ledger,
+        computed_values(workspace),
+        _failed(instance, ledger),
+        frozenset(one.model for one in contenders),
+        frozenset(name for one in contenders for name in (one.predictions, one.evaluation)),
+        frozenset(
+            asset.name
+            for asset in project.assets.values()
+            if _TREES & set(asset.kinds) and (asset.gpus or asset.pool in devices)
+        ),
+        frozenset(asset.name for asset in project.assets.values() if asset.grain is Grain.DAY),
+    )
+
+
+def computed_values(workspace: Workspace) -> dict[tuple[str, str, str], Computed]:
+    """What stored values have been computed to, by asset, partition and fingerprint."""
+    return {
+        (trace.asset, trace.partition, trace.fingerprint): Computed(trace.data_version, trace.rows)
+        for trace in workspace.lake.index.traces(list(workspace.project.assets))
+    }
+
+
+def current_trends(workspace: Workspace) -> list[Trend]:
+    """What takes more per row from week to week."""
+    ledger = sorted(workspace.lake.index.costs(), key=lambda cost: cost.at_s)
+    weeks = {week_of(cost.at_s) for cost in ledger}
+    # An alert is looked for every minute: a young home need not read its traces for it.
+    return trends(ledger, computed_values(workspace)) if len(weeks) >= LEAST_WEEKS else []
+
+
+def history(workspace: Workspace) -> History:
+    """When files landed and what was computed and promoted since."""
+    assets = workspace.project.assets
+    return History(
+        landed=_landed(workspace),
+        due_h={
+            asset.source: asset.due_h
+            for asset in assets.values()
+            if asset.source is not None and asset.due_h is not None and asset.grain is Grain.DAY
+        },
+        ledger=sorted(workspace.lake.index.costs(), key=lambda cost: cost.at_s),
+        grains={asset.name: asset.grain.value for asset in assets.values() if asset.grain is not Grain.ONCE},
+        models=frozenset(one.model for one in workspace.project.contenders),
+        reports=frozenset(one.evaluation for one in workspace.project.contenders),
+        sources={asset.name: _sources(workspace, asset.name) for asset in assets.values()},
+        code={
+            (trace.asset, trace.partition, trace.fingerprint): trace.code_version
+            for trace in workspace.lake.index.traces(list(assets))
+        },
+        promoted=_promoted(workspace),
+    )
+
+
+def _sources(workspace: Workspace, name: str) -> frozenset[str]:
+    """The landed tables that an asset is made of."""
+    found = (workspace.project.assets[each].source for each in workspace.project.ancestors([name]))
+    return frozenset(source for source in found if source is not None)
+
+
+def _landed(workspace: Workspace) -> dict[str, Mapping[str, float]]:
+    """By landed daily table and day: when the last of its files was written, in seconds since 1970."""
+    times = {path: file.mtime_ns / 1e9 for path, file in workspace.lake.index.landed().items()}
+    found: dict[str, Mapping[str, float]] = {}
+    for asset in workspace.project.assets.values():
+        if asset.source is None or asset.grain is not Grain.DAY or asset.source not in workspace.landed:
+            continue
+        of_days = {
+            day_key(day): max((times[path] for path in paths if path in times), default=0.0)
+            for day, paths in workspace.landed[asset.source].files.items()
+        }
+        found[asset.source] = {day: at_s for day, at_s in of_days.items() if at_s}
+    return found
+
+
+def _failed(instance: dg.DagsterInstance, ledger: Sequence[Cost]) -> list[FailedWork]:
+    committed: dict[str, float] = defaultdict(float)
+    for cost in ledger:
+        committed[cost.run_id] += cost.wall_s
+    found = []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_NOT_DONE), limit=_MOST_RUNS):
+        if record.start_time is not None and record.end_time is not None:
+            run_id = record.dagster_run.run_id
+            found.append(FailedWork(run_id, record.end_time - record.start_time, committed[run_id]))
+    return found
+
+
+def _promoted(workspace: Workspace) -> list[Promoted]:
+    ledger = workspace.ledger
+    if ledger is None:
+        return []
+    return [
+        Promoted(line.at, line.use, line.after.model, day_key(ordinal(line.after.week) - 1), line.action)
+        for use in ledger.uses()
+        for line in ledger.lines(use)
+    ]
