@@ -1,5 +1,7 @@
 """Each finding is provoked by a ledger that has it, with its exact figure; a ledger without any has none."""
 
+from datetime import date, timedelta
+
 from my_platform.operations.alerts.conditions import Known, conditions
 from my_platform.operations.audit.findings import FailedWork, Finding, Spendings, findings
 from my_platform.operations.audit.trends import Computed, trends
@@ -105,7 +107,7 @@ def test_many_small_partitions_cost_at_least_what_the_cheapest_took() -> None:
 def test_seconds_per_row_that_double_over_ten_weeks_are_a_trend_and_an_alert() -> None:
     ledger = growing(2.0)
 
-    (trend,) = trends(ledger, values(*ledger))
+    (trend,) = trends(ledger, values(*ledger), {})
 
     assert (trend.asset, trend.measure, trend.weeks) == ("a", "processor seconds per row", 10)
     assert abs(trend.times - 2.0) < 1e-9
@@ -120,7 +122,30 @@ def test_few_weeks_little_growth_and_one_bad_week_are_no_trend() -> None:
     flat = growing(1.0)
     flat[-1] = cost("a", "d9", "f9", at_s=9 * WEEK_S + 1, wall_s=50.0)
 
-    assert [trends(ledger, values(*ledger)) for ledger in (few, little, flat)] == [[], [], []]
+    assert [trends(ledger, values(*ledger), {}) for ledger in (few, little, flat)] == [[], [], []]
+
+
+def test_windows_that_fill_are_no_trend() -> None:
+    first = date(2026, 1, 1)
+    ledger = [
+        Cost(
+            "a",
+            str(first + timedelta(weeks=n)),
+            f"f{n}",
+            "r",
+            n * WEEK_S + 1,
+            1.0,
+            0.1,
+            0,
+            100 * min(n + 1, 10),
+            0,
+        )
+        for n in range(20)
+    ]
+
+    (filling,) = trends(ledger, values(*ledger), {})
+    assert filling.measure == "bytes read per row"
+    assert trends(ledger, values(*ledger), {"a": 63}) == []
 
 
 def test_what_saves_most_comes_first() -> None:

@@ -55,6 +55,25 @@ def test_days_are_in_their_window_and_a_history_that_was_filled_in_is_left_out()
     assert found.figure == "median 9.0 h, 95% within 9.0 h"
 
 
+def test_what_did_not_land_or_was_not_taken_over_counts_as_long_as_it_has_lasted() -> None:
+    history = History(
+        landed=LANDED,
+        missing={"orders": ["2026-01-15"]},
+        due_h={"orders": 6},
+        ledger=[cost("raw/orders", "2026-01-13", "2026-01-14T03")],
+        grains={"raw/orders": "day"},
+        sources={"raw/orders": frozenset({"orders"})},
+        raw={"raw/orders": "orders"},
+    )
+
+    found = of(history)
+
+    fresh, window = found["freshness", "raw/orders"], found["landed in its window", "orders"]
+    assert (fresh.cases, fresh.share, fresh.met) == (2, 0.5, False)
+    assert (window.cases, window.share, window.met) == (2, 0.0, False)
+    assert "95% within 3" in window.figure
+
+
 def test_a_promotion_counts_from_the_last_day_of_its_model_and_a_rollback_is_a_miss() -> None:
     promoted = [
         Promoted("2026-01-16T09:00:00+00:00", "fraud", "model", "2026-01-14", "promote"),

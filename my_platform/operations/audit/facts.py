@@ -9,6 +9,7 @@ from my_platform.incremental.declare import Grain, day_key, ordinal
 from my_platform.operations.audit.findings import FailedWork, Spendings
 from my_platform.operations.audit.levels import History, Promoted
 from my_platform.operations.audit.trends import LEAST_WEEKS, Computed, Trend, trends, week_of
+from my_platform.operations.missing import missing
 from my_platform.operations.platform import Workspace
 from my_platform.storage.trace_index import Cost
 
@@ -35,6 +36,7 @@ def spendings(workspace: Workspace, instance: dg.DagsterInstance) -> Spendings:
             if _TREES & set(asset.kinds) and (asset.gpus or asset.pool in devices)
         ),
         frozenset(asset.name for asset in project.assets.values() if asset.grain is Grain.DAY),
+        _windows(workspace),
     )
 
 
@@ -51,7 +53,9 @@ def current_trends(workspace: Workspace) -> list[Trend]:
     ledger = sorted(workspace.lake.index.costs(), key=lambda cost: cost.at_s)
     weeks = {week_of(cost.at_s) for cost in ledger}
     # An alert is looked for every minute: a young home need not read its traces for it.
-    return trends(ledger, computed_values(workspace)) if len(weeks) >= LEAST_WEEKS else []
+    if len(weeks) < LEAST_WEEKS:
+        return []
+    return trends(ledger, computed_values(workspace), _windows(workspace))
 
 
 def history(workspace: Workspace) -> History:
@@ -59,6 +63,16 @@ def history(workspace: Workspace) -> History:
     assets = workspace.project.assets
     return History(
         landed=_landed(workspace),
+        missing={
+            source: days
+            for name, days in missing(workspace).items()
+            if (source := assets[name].source) is not None
+        },
+        raw={
+            asset.name: asset.source
+            for asset in assets.values()
+            if asset.source is not None and asset.grain is Grain.DAY
+        },
         due_h={
             asset.source: asset.due_h
             for asset in assets.values()
@@ -75,6 +89,14 @@ def history(workspace: Workspace) -> History:
         },
         promoted=_promoted(workspace),
     )
+
+
+def _windows(workspace: Workspace) -> dict[str, int]:
+    """By asset, the days before a partition that it reads."""
+    return {
+        asset.name: max((-read.first for read in asset.reads.values()), default=0)
+        for asset in workspace.project.assets.values()
+    }
 
 
 def _sources(workspace: Workspace, name: str) -> frozenset[str]:

@@ -67,6 +67,7 @@ class Spendings:
         evaluations: the assets that score and judge them.
         trees_on_gpu: tree models that hold a device or take their turn at one.
         daily: the assets with a partition a day.
+        windows: see ``trends``.
     """
 
     ledger: Sequence[Cost] = ()
@@ -76,6 +77,7 @@ class Spendings:
     evaluations: frozenset[str] = frozenset()
     trees_on_gpu: frozenset[str] = frozenset()
     daily: frozenset[str] = frozenset()
+    windows: Mapping[str, int] = field(default_factory=dict)
 
 
 def findings(spent: Spendings) -> list[Finding]:
@@ -87,7 +89,7 @@ def findings(spent: Spendings) -> list[Finding]:
         *_evaluation(spent),
         *_trees_on_gpu(spent),
         *_small_files(spent),
-        *(_grows(spent, trend) for trend in trends(spent.ledger, spent.computed)),
+        *(_grows(spent, trend) for trend in trends(spent.ledger, spent.computed, spent.windows)),
     ]
     return sorted(found, key=lambda finding: (-finding.saves_s, finding.kind, finding.what))
 

@@ -36,14 +36,18 @@ class History:
 
     Attributes:
         landed: by landed table and day, when its file was written, in seconds since 1970.
+        missing: by landed table, the days that are due and have not landed.
         due_h: by landed table, hours after the end of a day by which it has to be there.
+        raw: the landed table that a raw asset takes over, day by day.
         grains: ``day`` or ``week`` by asset.
         sources: by asset, the landed tables that it is made of.
         code: the code version by (asset, partition, fingerprint).
     """
 
     landed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
     due_h: Mapping[str, int] = field(default_factory=dict)
+    raw: Mapping[str, str] = field(default_factory=dict)
     ledger: Sequence[Cost] = ()
     grains: Mapping[str, str] = field(default_factory=dict)
     models: frozenset[str] = frozenset()
@@ -86,8 +90,8 @@ def levels(history: History, targets: Targets, now_s: float, days: int) -> list[
     """The service levels of the last days."""
     since_s = now_s - days * _DAY_S
     return [
-        *_freshness(history, targets, since_s),
-        *_windows(history, since_s),
+        *_freshness(history, targets, since_s, now_s),
+        *_windows(history, since_s, now_s),
         _deployed(history, targets, since_s),
         _rollbacks(history, since_s),
     ]
@@ -123,7 +127,8 @@ def experiments(history: History, since_s: float = 0.0) -> list[dict[str, Any]]:
     return found[::-1][:_MOST_EXPERIMENTS]
 
 
-def _freshness(history: History, targets: Targets, since_s: float) -> Iterator[Level]:
+def _freshness(history: History, targets: Targets, since_s: float, now_s: float) -> Iterator[Level]:
+    """By asset; a day that landed and was not taken over counts with the time for which it has lain there."""
     done: dict[str, dict[str, list[float]]] = {}
     for cost in history.ledger:
         done.setdefault(cost.asset, {}).setdefault(cost.partition, []).append(cost.at_s)
@@ -134,6 +139,10 @@ def _freshness(history: History, targets: Targets, since_s: float) -> Iterator[L
             after = [at_s for at_s in times if landed_s is not None and at_s >= landed_s]
             if landed_s is not None and landed_s >= since_s and after:
                 hours.append((min(after) - landed_s) / _HOUR_S)
+        table = history.landed.get(history.raw.get(asset, ""), {})
+        for day, landed_s in table.items():
+            if landed_s >= since_s and not any(at_s >= landed_s for at_s in done.get(asset, {}).get(day, ())):
+                hours.append((now_s - landed_s) / _HOUR_S)
         if hours:
             yield _within("freshness", asset, hours, targets.fresh_h)
 
@@ -147,12 +156,13 @@ def _landed_s(history: History, asset: str, partition: str, grain: str) -> float
     return max((table[day] for table in tables if day in table), default=None)
 
 
-def _windows(history: History, since_s: float) -> Iterator[Level]:
+def _windows(history: History, since_s: float, now_s: float) -> Iterator[Level]:
+    """By table; a day that is due and not there counts with the time since it was over."""
     for table, due_h in sorted(history.due_h.items()):
         late, landed = [], history.landed.get(table, {})
         # Days that had ended before the first file came are a history that was filled in.
         first_s = max(since_s, min(landed.values(), default=0.0))
-        for day, at_s in landed.items():
+        for day, at_s in [*landed.items(), *((day, now_s) for day in history.missing.get(table, ()))]:
             end = datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC) + timedelta(days=1)
             if end.timestamp() >= first_s:
                 late.append((at_s - end.timestamp()) / _HOUR_S)

@@ -7,7 +7,7 @@ night has one week and no trend. Slope: Theil (1950), Sen (1968); test: Mann (19
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from statistics import median
 
 from my_platform.storage.trace_index import Cost
@@ -57,12 +57,22 @@ class Trend:
         return f"{self.times:.2f} times as much after {self.weeks} weeks, {self.slope:+.3g} a week (p = {self.p:.1g})"
 
 
-def trends(ledger: Sequence[Cost], computed: Mapping[tuple[str, str, str], Computed]) -> list[Trend]:
-    """The measures that grow, by asset: over ``LEAST_WEEKS`` weeks or more, beyond ``LEAST_GROWTH`` times."""
+def trends(
+    ledger: Sequence[Cost],
+    computed: Mapping[tuple[str, str, str], Computed],
+    windows: Mapping[str, int],
+) -> list[Trend]:
+    """The measures that grow, by asset: over ``LEAST_WEEKS`` weeks or more, beyond ``LEAST_GROWTH`` times.
+
+    Args:
+        windows: by asset, the days before a partition that it reads. While those of its first partitions fill, what
+            it reads grows as it should; these do not count.
+    """
+    full = _full_from(ledger, windows)
     by_week: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for cost in ledger:
         found = computed.get((cost.asset, cost.partition, cost.fingerprint))
-        if found is None or found.rows < 1:
+        if found is None or found.rows < 1 or cost.partition < full.get(cost.asset, ""):
             continue
         week = week_of(cost.at_s)
         for measure, value in zip(_MEASURES, (cost.cpu_s, cost.read_bytes), strict=True):
@@ -72,6 +82,18 @@ def trends(ledger: Sequence[Cost], computed: Mapping[tuple[str, str, str], Compu
         for (asset, measure), weeks in sorted(by_week.items())
         if len(weeks) >= LEAST_WEEKS and (trend := _trend(asset, measure, weeks)) is not None
     ]
+
+
+def _full_from(ledger: Sequence[Cost], windows: Mapping[str, int]) -> dict[str, str]:
+    """By asset, the first partition whose windows are full."""
+    first: dict[str, str] = {}
+    for cost in ledger:
+        if windows.get(cost.asset, 0) > 0:
+            first[cost.asset] = min(cost.partition, first.get(cost.asset, cost.partition))
+    return {
+        asset: (date.fromisoformat(partition) + timedelta(days=windows[asset])).isoformat()
+        for asset, partition in first.items()
+    }
 
 
 def week_of(at_s: float) -> int:
