@@ -357,7 +357,9 @@ def waits_for(node: Node, key: int, states: Mapping[str, State]) -> str:
     if not names and node.wanted and states[node.wanted].get(key) is None:
         if max(states[node.wanted].keys(), default=key) > key:
             return "is left out by the retraining policy: a later week was fitted"
-        return "waits for the retraining policy: no reason yet"
+        return (
+            "waits for the retraining policy: not decided yet; `my-platform retrain --dry-run` says why not"
+        )
     return f"waits for {', '.join(names[:3])}{more}" if names else "is outside of what has landed"
 
 

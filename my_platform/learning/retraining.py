@@ -107,7 +107,7 @@ class Facts:
         decided: weeks that were decided to be fitted.
         challengers: those of them that were fitted for a reason.
         labelled: weeks whose tests count and are there, or will be after a refresh.
-        recipe, last_recipe: what the model is made by now, and was at the last decision.
+        recipe, last_recipe: what the model is made by now, and was when the last challenger was decided.
         moved, aged: of the model that serves, or was fitted last; None where too few labelled weeks have come since.
         drifted: days on which a drift check failed.
         fits, cpu_s: spent within the days of the budget, weeks that were decided and are not fitted yet included.

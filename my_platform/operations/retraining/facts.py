@@ -89,16 +89,16 @@ def facts_of(
         decision.role != KEPT and decision.week not in current and decision.at > since
         for decision in decisions
     )
-    latest = max(decisions, key=lambda decision: (decision.at, decision.week), default=None)
+    asked_for = [decision for decision in decisions if decision.role == CHALLENGER]
     a_fit = _cpu_s_a_fit(workspace, model)
     return Facts(
         fittable=weeks.fittable,
         stored=weeks.stored,
         decided=decided,
-        challengers=[decision.week for decision in decisions if decision.role == CHALLENGER],
+        challengers=[decision.week for decision in asked_for],
         labelled=weeks.labelled,
         recipe=models.weekly.recipe(model),
-        last_recipe=latest.recipe if latest else "",
+        last_recipe=asked_for[-1].recipe if asked_for else "",
         moved=_moved(models, contender, scored) if policy.drift is not None else None,
         aged=_aged(models, contender, scored) if policy.decay is not None else None,
         drifted=_drifted(models, model) if policy.drifted_days is not None else (),
