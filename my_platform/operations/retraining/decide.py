@@ -111,7 +111,8 @@ def _retrain(
 ) -> Iterator[Asked]:
     planned = look_ahead(workspace, heads)
     models = Models(workspace, heads, registry)
-    for name in names:
+    # A model that is made of others can be fitted for the weeks that are decided for those.
+    for name in (node.name for node in workspace.project.order if node.name in names):
         now = datetime.now(UTC)
         contender = models.contender(name)
         policy = workspace.project.policies[name]
@@ -124,6 +125,8 @@ def _retrain(
         facts = facts_of(models, weeks, decisions, policy, contender, now.timestamp())
         verdict = judge(policy, facts, contender.measure, by_hand=asking.by_hand)
         written = [] if asking.dry_run else _write(workspace, contender, verdict, facts, asking.by, now)
+        if written:
+            planned = look_ahead(workspace, heads)
         yield Asked(name, policy, verdict, written, mark)
 
 

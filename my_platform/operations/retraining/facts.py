@@ -127,10 +127,9 @@ def _scored(models: Models, contender: Contender) -> Scored | None:
     """The model that is looked at; None where there is none, or it cannot be read."""
     champion = models.registry.ledger.standing(contender.use).champion
     try:
-        if champion is not None and champion.model == contender.model:
-            if champion.recipe != models.weekly.recipe(contender.model):
-                # The features that there are now are those of another code than its own.
-                return None
+        # The features that there are now are those of the present code: they tell nothing of a champion of another one.
+        own = (contender.model, models.weekly.recipe(contender.model))
+        if champion is not None and (champion.model, champion.recipe) == own:
             files = read_bundle(models.registry.bundles, champion.bundle).files
             return Scored(f"{champion.model} {champion.week}", champion.week, files)
         fitted = models.weekly.current(contender.model)
