@@ -16,6 +16,7 @@ import pytest
 from assets_tests.homes import Versions, answer, day, days, folder_in_memory, land, session, start
 from my_platform.domains.fraud.landing_files import transactions_path
 from my_platform.errors import PlatformError
+from my_platform.operations.doctor.of_ledgers import fit_decisions
 from my_platform.operations.forecast import forecast
 from my_platform.operations.home import open_registry, retraining_lock
 from my_platform.operations.refresh import Report
@@ -390,6 +391,10 @@ class TestTrouble:
             assert opened.refresh().runs == 0
             with pytest.raises(PlatformError, match=f"{FIRST_WEEK}.json is not a decision"):
                 ask(opened)
+            damaged, counted = fit_decisions(opened.settings)
+            assert damaged.status == "problem"
+            assert f"{FIRST_WEEK}.json is not a decision" in damaged.found
+            assert counted.found == "3 weeks are decided by retraining policies"
 
     def test_a_decision_that_is_removed_withdraws_its_model_and_put_back_fits_nothing(
         self, fitted: Home

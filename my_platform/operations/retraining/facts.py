@@ -24,9 +24,9 @@ from my_platform.operations.refresh import Planned
 from my_platform.quality.checks import PREFIX
 from my_platform.quality.profiles import table_name
 from my_platform.storage.retraining import CHALLENGER, KEPT, FitDecision
-from my_platform.storage.trace_index import Cost
 
 _DRIFT_CHECK = "drift"
+_FITS_OF_A_MEAN = 4
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,17 @@ def facts_of(
     workspace, model = models.workspace, contender.model
     decided = [decision.week for decision in decisions]
     scored = _scored(models, contender) if policy.drift is not None or policy.decay is not None else None
-    spent = _spent(workspace, model, policy.budget_days, now_s)
+    costs = [cost for cost in workspace.lake.index.costs() if cost.asset == model]
+    since_s = now_s - timedelta(days=policy.budget_days).total_seconds()
+    spent = [cost for cost in costs if cost.at_s > since_s]
     current = models.weekly.current(model)
-    since = datetime.fromtimestamp(now_s - _seconds(policy.budget_days), UTC).isoformat()
+    since = datetime.fromtimestamp(since_s, UTC).isoformat()
     pending = sum(
         decision.role != KEPT and decision.week not in current and decision.at > since
         for decision in decisions
     )
     asked_for = [decision for decision in decisions if decision.role == CHALLENGER]
-    a_fit = _cpu_s_a_fit(workspace, model)
+    a_fit = fmean(cost.cpu_s for cost in costs[-_FITS_OF_A_MEAN:]) if costs else 0.0
     return Facts(
         fittable=weeks.fittable,
         stored=weeks.stored,
@@ -204,17 +206,3 @@ def _drifted(models: Models, model: str) -> list[str]:
             if any(not each["passed"] for each in record.get("checks", ()) if each["check"] == _DRIFT_CHECK):
                 found.add(day)
     return sorted(found)
-
-
-def _spent(workspace: Workspace, model: str, days: int, now_s: float) -> list[Cost]:
-    since = now_s - _seconds(days)
-    return [cost for cost in workspace.lake.index.costs() if cost.asset == model and cost.at_s > since]
-
-
-def _seconds(days: int) -> float:
-    return timedelta(days=days).total_seconds()
-
-
-def _cpu_s_a_fit(workspace: Workspace, model: str) -> float:
-    costs = [cost.cpu_s for cost in workspace.lake.index.costs() if cost.asset == model]
-    return fmean(costs[-4:]) if costs else 0.0
