@@ -260,8 +260,8 @@ def reasons(
     drifted = _since(facts, last)
     if policy.drifted_days is not None and len(drifted) >= policy.drifted_days:
         found.append(
-            f"drift checks failed on {len(drifted)} days since {last}, such as {drifted[-1]}; {policy.drifted_days} "
-            "are a reason"
+            f"drift checks failed on {len(drifted)} days since {last}, the last of them {drifted[-1]} (a reason from "
+            f"{policy.drifted_days} on)"
         )
     new = new_labels(facts, last, week)
     if policy.labelled_weeks is not None and len(new) >= policy.labelled_weeks:

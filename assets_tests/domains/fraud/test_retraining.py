@@ -193,6 +193,18 @@ class TestUndecided:
             assert sorted(path for path in (home / "landing").rglob("*")) == before
             assert opened.refresh().runs == 0
 
+    def test_a_model_that_is_made_of_others_is_decided_with_them(self, undecided: Home) -> None:
+        with (
+            copied(undecided) as home,
+            session(home, retraining=POLICY, nets="budget") as opened,
+        ):
+            settings, names = opened.settings, with_policies(opened.workspace)
+            place = (open_registry(settings), retraining_lock(settings))
+            asked = retrain(opened.workspace, opened.heads, *place, names, Asking())
+        assert {each.model: list(each.written) for each in asked} == dict.fromkeys(
+            [MODEL, "fraud_tabm", "fraud_blend"], FITTED
+        )
+
 
 class TestFirst:
     def test_exactly_the_weeks_that_were_decided_are_fitted_in_one_run(self, fitted: Home) -> None:
@@ -298,6 +310,20 @@ class TestDrift:
                     assert f"{found.verdict.reason}{found.verdict.quiet}".count("0.") >= 2
                     if limit == "0.9":
                         assert not found.verdict.fits
+
+    def test_failed_drift_checks_of_the_tables_that_it_is_made_from_are_a_reason(self, drifted: Home) -> None:
+        with session(drifted.folder, retraining="drifted_days=1") as opened:
+            found = ask(opened, dry_run=True)
+            failed = opened.checks("validated/transactions")["validated/transactions"]
+        since = [
+            d for d, rows in failed.items()
+            if d >= FIRST_WEEK and any(r["check"] == "drift" and not r["passed"] for r in rows)
+        ]  # fmt: skip
+        assert day(42) in since
+        assert found.verdict is not None
+        assert found.verdict.reason == (
+            f"drift checks failed on {len(since)} days since {FIRST_WEEK}, the last of them {max(since)} (a reason from 1 on)"
+        )
 
     def test_other_parameters_are_a_reason_and_what_was_decided_is_fitted_anew(self, drifted: Home) -> None:
         with (
