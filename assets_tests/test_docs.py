@@ -13,7 +13,7 @@ import pytest
 
 from assets_tests.operations.shop import Orders, assets
 from my_platform.domains.fraud.features import FEATURES
-from my_platform.learning.retraining import policy_of
+from my_platform.learning.retraining.policy import policy_of
 from my_platform.quality.contracts import Contract
 from my_platform.quality.references import known_keys, unknown_keys
 from my_platform.quality.tables import validated_table

@@ -11,7 +11,7 @@ from my_platform.learning.budgets import Budget, Load
 from my_platform.learning.detection import AVERAGE_PRECISION
 from my_platform.learning.gate import Policy
 from my_platform.learning.measure import Measure
-from my_platform.learning.retraining import Retraining
+from my_platform.learning.retraining.policy import Retraining
 from my_platform.learning.search_space import Tuning
 from my_platform.learning.summary import Summary, summary
 

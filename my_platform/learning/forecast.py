@@ -19,7 +19,7 @@ from my_platform.learning.contender import Contender, TestColumns
 from my_platform.learning.fitting import load_lightgbm
 from my_platform.learning.gate import Policy
 from my_platform.learning.regression import ABSOLUTE_ERROR
-from my_platform.learning.retraining import Retraining
+from my_platform.learning.retraining.policy import Retraining
 
 KNOWN_AT = "KNOWN_AT"
 MOST_DELAY_DAYS = 7

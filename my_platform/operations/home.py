@@ -16,7 +16,7 @@ from my_platform.incremental.declare import Asset, Grain, day_key
 from my_platform.learning.contender import Contender
 from my_platform.learning.ledger import PromotionLedger
 from my_platform.learning.registry import Registry
-from my_platform.learning.retraining import policy_of
+from my_platform.learning.retraining.policy import policy_of
 from my_platform.learning.tracking import Tracker
 from my_platform.operations.assets import Place
 from my_platform.operations.formats import bring_to_present, check_format

@@ -22,7 +22,7 @@ from my_platform.incremental.declare import (
 from my_platform.incremental.planner import Node, State, in_order
 from my_platform.learning.contender import Contender
 from my_platform.learning.ledger import PromotionLedger, champions_by_day
-from my_platform.learning.retraining import Retraining
+from my_platform.learning.retraining.policy import Retraining
 from my_platform.storage.decisions import Decided, Decisions
 from my_platform.storage.lake import Lake, partition_key
 from my_platform.storage.landing import Landed, Landing

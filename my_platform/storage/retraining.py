@@ -23,7 +23,7 @@ class FitDecision:
     """Why a week of a model is fitted.
 
     Attributes:
-        role: ``challenger``, ``test`` or ``kept``; see ``learning.retraining``.
+        role: ``challenger``, ``test`` or ``kept``; see ``learning.retraining.judging``.
         recipe: what the model was made by then.
         by, at: who decided, and when in UTC.
         evidence: the numbers that it rests on, plain values.

@@ -9,7 +9,9 @@ from typing import Any
 from my_platform.errors import PlatformError
 from my_platform.learning.contender import Contender
 from my_platform.learning.registry import Registry
-from my_platform.learning.retraining import Facts, Retraining, Verdict, judge
+from my_platform.learning.retraining.facts import Facts
+from my_platform.learning.retraining.judging import Verdict, judge
+from my_platform.learning.retraining.policy import Retraining
 from my_platform.operations.models import Models
 from my_platform.operations.outcome import Heads
 from my_platform.operations.platform import Workspace

@@ -15,7 +15,8 @@ from my_platform.incremental.declare import day_key
 from my_platform.incremental.planner import Action, plan_asset
 from my_platform.learning.bundle import read_bundle
 from my_platform.learning.contender import Contender
-from my_platform.learning.retraining import Aged, Facts, Moved, Retraining
+from my_platform.learning.retraining.facts import Aged, Facts, Moved
+from my_platform.learning.retraining.policy import Retraining
 from my_platform.operations.health import score_drift
 from my_platform.operations.models import Models
 from my_platform.operations.outcome import Heads
