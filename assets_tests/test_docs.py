@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from assets_tests.operations.shop import Orders, assets
 from my_platform.domains.fraud.features import FEATURES
+from my_platform.learning.retraining.policy import policy_of
 from my_platform.quality.contracts import Contract
 from my_platform.quality.references import known_keys, unknown_keys
 from my_platform.quality.tables import validated_table
@@ -117,7 +119,7 @@ def commands() -> list[str]:
     """Every my-platform command of the pages, but those of the examples above."""
     found = []
     for page in PAGES:
-        if page.name in ("your-own-tables.md", "your-own-domain.md"):
+        if page.name in ("your-own-tables.md", "your-own-domain.md", "retraining.md"):
             continue
         for _, text in blocks(page, "sh"):
             for line in text.splitlines():
@@ -160,6 +162,33 @@ def test_each_command_of_the_pages_is_one(command: str, home: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_policy_of_the_retraining_page_is_the_same_in_python_and_in_words() -> None:
+    page, names = CHECKOUT / "docs" / "retraining.md", {}
+    ((_, declared),) = blocks(page, "python")
+    exec(declared, names)
+    ((_, script),) = blocks(page, "sh")
+    said = re.search(r"^export MY_PLATFORM_RETRAINING=(\S+)$", script, re.M)
+    assert said is not None
+    assert names["MONTHLY"] == policy_of(said[1])
+
+
+def test_the_policy_of_the_retraining_page_keeps_what_there_is(home: Path, tmp_path: Path) -> None:
+    ((_, script),) = blocks(CHECKOUT / "docs" / "retraining.md", "sh")
+    shutil.copytree(home / "home", tmp_path / "home")
+
+    path = f"{PLATFORM.parent}{os.pathsep}{os.environ['PATH']}"
+    given = {"MY_PLATFORM_HOME": str(tmp_path / "home"), "MY_PLATFORM_BOOSTING_ROUNDS": "5"}
+    done = run(["bash", "-euc", script], tmp_path, PATH=path, **given)
+
+    assert done.returncode == 0, done.stderr
+    dry, decided = done.stdout.split("nothing was decided: that was a dry run")
+    assert re.search(r"2018-05-30 +challenger +the first model under this policy", dry)
+    assert re.search(r"2018-05-02 +kept +was fitted before the policy was declared", dry)
+    assert re.search(r"decided for 2018-04-18, .*, 2018-05-30", decided)
+    assert "everything is up to date" in decided
+    assert "the latest week that can be fitted, 2018-05-30, is decided" in decided
 
 
 def test_the_example_of_an_analyst_works_as_written(home: Path) -> None:

@@ -22,6 +22,7 @@ from my_platform.commands.model import add_model_commands
 from my_platform.commands.new_domain import new_domain
 from my_platform.commands.quality import add_quality_commands
 from my_platform.commands.refresh import evaluation, refresh
+from my_platform.commands.retrain import retrain
 from my_platform.commands.serving import serve
 from my_platform.commands.state import add_state_commands
 from my_platform.commands.threshold import threshold
@@ -146,6 +147,7 @@ app.command()(audit)
 app.command()(metrics)
 add_state_commands(app)
 app.command()(fetch)
+app.command()(retrain)
 app.command()(threshold)
 app.command()(tune)
 app.command()(serve)

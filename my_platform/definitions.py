@@ -15,13 +15,17 @@ from my_platform.operations.home import (
     load_logged,
     load_sources,
     open_heads,
+    open_registry,
     open_workspace,
     place_of,
     prepare_home,
+    retraining_lock,
 )
 from my_platform.operations.jobs import refresh_job
 from my_platform.operations.log_sensor import log_sensor
 from my_platform.operations.platform import Workspace
+from my_platform.operations.retraining.decide import Asking, retrain, with_policies
+from my_platform.operations.retraining.sensor import retrain_sensor
 from my_platform.operations.sensors import grain_jobs, owed_sensor
 from my_platform.operations.specs import partitions_of
 from my_platform.settings import Settings, load_settings
@@ -73,9 +77,27 @@ def build_definitions(
         dagster_home=place.dagster_home,
         interval_s=settings.fetch_interval_s,
     )
+    deciding = retrain_sensor(
+        lambda instance, seen: retrain(
+            (asked := replace(workspace)),
+            open_heads(settings, asked, instance),
+            open_registry(settings),
+            retraining_lock(settings),
+            with_policies(asked),
+            Asking(seen=seen),
+        ),
+        dagster_home=place.dagster_home,
+        interval_s=settings.retrain_interval_s,
+    )
     return dg.Definitions(
         assets=assets,
-        sensors=[owed, alerts, *([sensor] if landed else []), *([asking] if load_sources(settings) else [])],
+        sensors=[
+            owed,
+            alerts,
+            *([deciding] if with_policies(workspace) else []),
+            *([sensor] if landed else []),
+            *([asking] if load_sources(settings) else []),
+        ],
         jobs=[refresh, *jobs.values()],
         executor=dg.in_process_executor,
     )

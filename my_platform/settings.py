@@ -79,6 +79,17 @@ class Settings(BaseSettings):
         default="gate",
         description="gate: a run promotes the best new model that the gate lets pass; never: only a person does",
     )
+    retraining: str = Field(
+        default="declared",
+        description="when models are fitted again: `declared` as their domains say, `always` each week, or a policy for "
+        "all of them, such as `labelled_weeks=4,drift=0.1`",
+    )
+    retrain_interval_s: int = Field(
+        default=300,
+        ge=1,
+        le=86_400,
+        description="seconds between two looks at the retraining policies by the Dagster daemon",
+    )
     sensor_interval_s: int = Field(
         default=15, ge=1, le=86_400, description="seconds between two looks at landing by the Dagster daemon"
     )

@@ -1,7 +1,7 @@
 """The planner alone: windows, fingerprints, and what it says will be done, against plain arithmetic on dates."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from hashlib import md5
 
@@ -236,6 +236,39 @@ def test_all_heads_are_withdrawn_when_nothing_is_landed_any_more() -> None:
     past = Past(heads={WEDNESDAY: V[0], WEDNESDAY + 14: V[0]})
     found = plan_asset(weekly, states_of(a={}), past, 0, -1)[1]
     assert actions(found) == {("x", WEDNESDAY): Action.WITHDRAW, ("x", WEDNESDAY + 14): Action.WITHDRAW}
+
+
+@pure
+@given(
+    st.dictionaries(st.integers(0, 9), st.sampled_from(V), max_size=8),
+    st.sets(st.integers(0, 9)),
+    st.dictionaries(st.integers(0, 9), st.sampled_from(V), max_size=5),
+)
+def test_what_nobody_wants_waits_and_what_is_wanted_is_as_if_all_were(
+    there: dict[int, bytes], wanted: set[int], heads: dict[int, bytes]
+) -> None:
+    all_of = Node("x", Grain.DAY, (("r", Read("a", -1, 0, "pass", 1)),), "c")
+    some = replace(all_of, wanted="w")
+    states = states_of(
+        a={MONDAY + n: version for n, version in there.items()}, w={MONDAY + n: V[8] for n in wanted}
+    )
+    past = Past(heads={MONDAY + n: version for n, version in heads.items()})
+    state, entries = plan_asset(some, states, past, MONDAY, MONDAY + 9)
+    whole, as_if_all = plan_asset(all_of, states, past, MONDAY, MONDAY + 9)
+    picked = {MONDAY + n for n in wanted}
+    assert [e for e in entries if e.key in picked] == [e for e in as_if_all if e.key in picked]
+    assert set(state.keys()) == set(whole.keys()) & picked
+    for n in set(range(10)) - wanted:
+        found = {e.action for e in entries if e.key == MONDAY + n}
+        assert (Action.WITHDRAW in found) == (n in heads)
+        assert found <= {Action.WITHDRAW, Action.WAITING}
+        could = MONDAY + n in set(whole.keys())
+        assert (Action.WAITING in found) >= could
+        if could:
+            later = any(n < other for other in wanted)
+            assert waits_for(some, MONDAY + n, states).startswith(
+                "is left out by the retraining policy" if later else "waits for the retraining policy"
+            )
 
 
 def test_partitions_that_may_not_change_are_used_as_they_are() -> None:

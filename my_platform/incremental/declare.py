@@ -23,6 +23,8 @@ LANDED = "landing:"
 DECIDED = f"{LANDED}decisions/"
 # Who is champion of a use on a day, as the promotion ledger says.
 SERVED = f"{LANDED}served/"
+# Which weeks of a model its retraining policy wants; no input of a model, but what decides that it is made.
+RETRAINED = f"{LANDED}retraining/"
 
 
 class Grain(Enum):
@@ -188,6 +190,7 @@ class Publication:
         record: how the value was made: data version, fingerprint, code version, inputs, run id.
         record_of: the same for an input, by asset, partition and data version.
         code: the code versions of the asset and of all that it is made from.
+        reason: why it was made, where a retraining policy decides that.
     """
 
     asset: str
@@ -196,6 +199,7 @@ class Publication:
     record: Mapping[str, Any]
     record_of: Callable[[str, str, str], Mapping[str, Any] | None]
     code: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -49,12 +49,19 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Node:
-    """An asset as the planner sees it. ``code`` stands for code version and parameters together."""
+    """An asset as the planner sees it.
+
+    Attributes:
+        code: code version and parameters together.
+        wanted: the source whose partitions say which of the asset's own are wanted; empty where all are. It is no
+            input: a partition has the same fingerprint and value whoever wanted it.
+    """
 
     name: str
     grain: Grain
     reads: tuple[tuple[str, Read], ...] = ()
     code: str = ""
+    wanted: str = ""
 
 
 @dataclass(frozen=True)
@@ -216,7 +223,10 @@ def plan_asset(
     prefix = _prefix(node)
     entries: list[Entry] = []
     versions, present, pending = state.versions, state.present, state.pending
-    ready, outside = (windows.ready & inside).tolist(), (windows.outside | ~inside).tolist()
+    ready, outside = (
+        (windows.ready & inside & _wanted(node, states, keys)).tolist(),
+        (windows.outside | ~inside).tolist(),
+    )
     unknown = windows.unknown.tolist()
     new: list[tuple[int, bytes]] = []
     for slot, key in enumerate(keys.tolist()):
@@ -344,6 +354,12 @@ def waits_for(node: Node, key: int, states: Mapping[str, State]) -> str:
             return f"needs {read.at_least} partitions of {read.asset}, of which there are {len(there)} in its window"
     names = [partition_name(asset, states[asset].grain, k) for asset, k in dict.fromkeys(missing)]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    if not names and node.wanted and states[node.wanted].get(key) is None:
+        if max(states[node.wanted].keys(), default=key) > key:
+            return "is left out by the retraining policy: a later week was fitted"
+        return (
+            "waits for the retraining policy: not decided yet; `my-platform retrain --dry-run` says why not"
+        )
     return f"waits for {', '.join(names[:3])}{more}" if names else "is outside of what has landed"
 
 
@@ -432,6 +448,14 @@ class _Windows:
             parts.append(header)
             parts.append(buffer[low[slot] : high[slot]])
         return xxhash.xxh3_128_digest(b"".join(parts))
+
+
+def _wanted(node: Node, states: Mapping[str, State], keys: np.ndarray) -> np.ndarray:
+    """Which partitions somebody has decided to have, where that has to be decided."""
+    if not node.wanted:
+        return np.ones(len(keys), dtype=bool)
+    there = states[node.wanted]
+    return np.array([there.get(key) is not None for key in keys.tolist()], dtype=bool)
 
 
 def _count(flags: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from my_platform.learning.budgets import Budget, Load
 from my_platform.learning.detection import AVERAGE_PRECISION
 from my_platform.learning.gate import Policy
 from my_platform.learning.measure import Measure
+from my_platform.learning.retraining.policy import Retraining
 from my_platform.learning.search_space import Tuning
 from my_platform.learning.summary import Summary, summary
 
@@ -61,6 +62,7 @@ class Contender:
             one that holds served features against the offline ones.
         online: makes the online form of its feature sets, by which a service looks its features up.
         chosen_on: the weeks whose tests its parameters were chosen by, which therefore do not tell how good it is.
+        retraining: when it is fitted again; None for every week, as soon as what it reads is there.
     """
 
     use: str
@@ -81,6 +83,7 @@ class Contender:
     rows: str = ""
     consistency: tuple[str, ...] = ()
     online: Callable[[], tuple[OnlineFeatures, ...]] | None = None
+    retraining: Retraining | None = None
 
     @property
     def assets(self) -> tuple[str, ...]:

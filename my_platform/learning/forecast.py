@@ -19,6 +19,7 @@ from my_platform.learning.contender import Contender, TestColumns
 from my_platform.learning.fitting import load_lightgbm
 from my_platform.learning.gate import Policy
 from my_platform.learning.regression import ABSOLUTE_ERROR
+from my_platform.learning.retraining.policy import Retraining
 
 KNOWN_AT = "KNOWN_AT"
 MOST_DELAY_DAYS = 7
@@ -150,7 +151,9 @@ def load_forecast(files: Mapping[str, bytes]) -> Callable[[pl.DataFrame], Any]:
     return load_lightgbm(files["model.txt"].decode())
 
 
-def forecast_contender(forecast: Forecast, *, budget: Budget, policy: Policy) -> Contender:
+def forecast_contender(
+    forecast: Forecast, *, budget: Budget, policy: Policy, retraining: Retraining | None = None
+) -> Contender:
     """The model of a forecast as one that may become champion, and what is asked of it."""
     return Contender(
         use=forecast.use,
@@ -172,4 +175,5 @@ def forecast_contender(forecast: Forecast, *, budget: Budget, policy: Policy) ->
         measure=ABSOLUTE_ERROR,
         chosen_on=forecast.chosen_on,
         rows=forecast.landed,
+        retraining=retraining,
     )

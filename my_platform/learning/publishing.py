@@ -36,6 +36,7 @@ def model_publisher(
             "training_set_data_version": about["training_set"],
             "fingerprint": publication.record["fingerprint"],
             "code_version": publication.record["code_version"],
+            **({"fitted_because": publication.reason} if publication.reason else {}),
         }
         run_id = registry.tracker.log_model(
             ModelRun(

@@ -342,7 +342,15 @@ class AssetRun:
             raise DamagedObject(f"{self._named(trace.partition)}", "the value is not in the store any more")
         code = self.workspace.project.code_of(self.node.name)
         return self.asset.publish(
-            Publication(self.node.name, trace.partition, table, record, self.lake.record, code)
+            Publication(
+                self.node.name,
+                trace.partition,
+                table,
+                record,
+                self.lake.record,
+                code,
+                self.workspace.why_fitted(self.node.name, ordinal(trace.partition)),
+            )
         )
 
     def flush(self) -> None:

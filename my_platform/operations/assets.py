@@ -32,6 +32,7 @@ from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.promotion import put_forward
 from my_platform.operations.quality_report import show_quality
 from my_platform.operations.refresh import plan_as_it_is
+from my_platform.operations.retraining.reasons import reason_tags
 from my_platform.operations.specs import Span, asset_spec, check_specs, partitions_of, widest_reads
 
 _BACKFILL_TAG = "dagster/backfill"
@@ -138,6 +139,7 @@ def _execute(
     tell_again(workspace, heads, sorted(checked - along), keys)
     asked = _asked(context, project, names, along, keys)
     outcome = Execution(workspace, heads, asked, log=context.log.info).run()
+    tell_reasons(context.op_execution_context, workspace, outcome)
     serve_analysts(context.op_execution_context, workspace, heads, place)
     name_champion(context.op_execution_context, workspace, heads, place, outcome)
     # What waits in these has an event that says so, and does not keep the backfill from going on.
@@ -228,6 +230,13 @@ def serve_analysts(
         keep_current(workspace, heads, place.analysts_database)
     except (PlatformError, OSError) as error:
         context.log.warning(f"{place.analysts_database} stays as it was: {error}")
+
+
+def tell_reasons(context: dg.OpExecutionContext, workspace: Workspace, outcome: Outcome) -> None:
+    """Tag a run with the reasons for which it has fitted models, where a policy decides that."""
+    tags = reason_tags(workspace, outcome.computed)
+    if tags:
+        context.instance.add_run_tags(context.run_id, tags)
 
 
 def name_champion(

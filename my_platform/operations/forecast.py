@@ -62,7 +62,12 @@ class Forecast:
         if entry.action is Action.REFUSED:
             return entry.reason
         if entry.action is Action.WITHDRAW:
-            return "the inputs that it needs are gone"
+            left_out = node.wanted and self.planned.states[node.wanted].get(entry.key) is None
+            return (
+                "its retraining policy has not decided on it"
+                if left_out
+                else "the inputs that it needs are gone"
+            )
         if head is None or head == ABSENT:
             return "has not been computed" if entry.action is not Action.REUSE else "was computed before"
         if entry.action in (Action.LATER, Action.POSSIBLE):

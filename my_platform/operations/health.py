@@ -113,7 +113,7 @@ def _of_tests(
     last = max(then)
     since = {week: version for week, version in weekly.of_recipe(contender).items() if week > last}
     rows_since = {week: weekly.rows(contender, week, since[week]) for week in sorted(since)}
-    index, latest = _drift(models, contender, champion, bundle.files)
+    index, latest = score_drift(models, contender, champion.week, bundle.files)
     return Health(
         promoted_on=fmean(measure.value(rows) for rows in then.values()),
         matured=[(week, measure.interval(rows)) for week, rows in rows_since.items() if measure.tells(rows)],
@@ -123,16 +123,16 @@ def _of_tests(
     )
 
 
-def _drift(
-    models: Models, contender: Contender, champion: Served, files: Mapping[str, bytes]
+def score_drift(
+    models: Models, contender: Contender, own_week: str, files: Mapping[str, bytes]
 ) -> tuple[float | None, str]:
-    """How far the champion's scores of the latest week have moved from those of its first, and that week.
+    """How far a model's scores of the latest week have moved from those of its first, and that week.
 
     Of one model, since each week's own has other levels of scores; and of weeks from its own on, since it was fitted on
     earlier ones and is surer there.
     """
     first, *later = [
-        week for week in sorted(models.weekly.current(contender.test_set)) if week >= champion.week
+        week for week in sorted(models.weekly.current(contender.test_set)) if week >= own_week
     ] or [""]
     if not later:
         return None, ""

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from my_platform.incremental.declare import Asset, Grain, day_key
 from my_platform.learning.contender import Contender
 from my_platform.learning.ledger import PromotionLedger
 from my_platform.learning.registry import Registry
+from my_platform.learning.retraining.policy import policy_of
 from my_platform.learning.tracking import Tracker
 from my_platform.operations.assets import Place
 from my_platform.operations.formats import bring_to_present, check_format
@@ -85,7 +87,21 @@ def load_project(settings: Settings) -> Project:
             raise PlatformError(f"the domain {name} has no function `assets(settings)` that gives its assets")
         found.extend(module.assets(settings))
         contenders.extend(module.contenders(settings) if hasattr(module, "contenders") else ())
-    return Project.of(found, contenders)
+    return Project.of(found, [_with_policy(contender, settings.retraining) for contender in contenders])
+
+
+def _with_policy(contender: Contender, chosen: str) -> Contender:
+    """A contender with the retraining policy that the settings choose.
+
+    Raises:
+        PlatformError: they name none.
+    """
+    if chosen == "declared":
+        return contender
+    try:
+        return replace(contender, retraining=None if chosen == "always" else policy_of(chosen))
+    except PlatformError as error:
+        raise PlatformError(f"MY_PLATFORM_RETRAINING={chosen!r}: {error}") from None
 
 
 def load_services(settings: Settings) -> list[Service]:
@@ -191,6 +207,11 @@ def open_heads(settings: Settings, workspace: Workspace, instance: dg.DagsterIns
 
 def commit_lock(settings: Settings) -> Path:
     return settings.dagster_home / "commit.lock"
+
+
+def retraining_lock(settings: Settings) -> Path:
+    """Held by whoever asks the retraining policies."""
+    return settings.dagster_home / "retraining.lock"
 
 
 def place_of(settings: Settings) -> Place:

@@ -14,6 +14,7 @@ from my_platform.operations.assets import (
     open_for_run,
     retried,
     serve_analysts,
+    tell_reasons,
 )
 from my_platform.operations.orphans import this_process
 from my_platform.operations.platform import Workspace
@@ -74,6 +75,7 @@ def _compute(
         on_partition=order.on_partition if order else None,
         log=context.log.info,
     )
+    tell_reasons(context, workspace, outcome)
     serve_analysts(context, workspace, heads, place)
     name_champion(context, workspace, heads, place, outcome)
     show_quality(workspace, heads, place.reports, outcome, lambda: plan_as_it_is(workspace, heads))

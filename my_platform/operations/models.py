@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from my_platform.errors import DamagedBundle, PlatformError
-from my_platform.incremental.declare import Publication
+from my_platform.incremental.declare import Publication, ordinal
 from my_platform.learning.bundle import read_bundle
 from my_platform.learning.contender import Contender
 from my_platform.learning.ledger import Served
@@ -128,7 +128,8 @@ class Models:
         if found is None and publish is not None and record is not None:
             code = self.workspace.project.code_of(candidate.model)
             table, record_of = self.workspace.lake.read(*place), self.workspace.lake.record
-            publish(Publication(candidate.model, candidate.week, table, record, record_of, code))
+            reason = self.workspace.why_fitted(candidate.model, ordinal(candidate.week))
+            publish(Publication(candidate.model, candidate.week, table, record, record_of, code, reason))
             found = self.registry.find(candidate)
         return found
 

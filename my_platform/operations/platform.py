@@ -8,15 +8,29 @@ from functools import cached_property
 from my_platform.errors import PlatformError
 from my_platform.incremental.code import code_version, parameters_text
 from my_platform.incremental.content import data_version
-from my_platform.incremental.declare import DECIDED, EPOCH, LANDED, SERVED, Asset, Grain, ordinal, week_start
+from my_platform.incremental.declare import (
+    DECIDED,
+    EPOCH,
+    LANDED,
+    RETRAINED,
+    SERVED,
+    Asset,
+    Grain,
+    ordinal,
+    week_start,
+)
 from my_platform.incremental.planner import Node, State, in_order
 from my_platform.learning.contender import Contender
 from my_platform.learning.ledger import PromotionLedger, champions_by_day
+from my_platform.learning.retraining.policy import Retraining
 from my_platform.storage.decisions import Decided, Decisions
 from my_platform.storage.lake import Lake, partition_key
 from my_platform.storage.landing import Landed, Landing
+from my_platform.storage.retraining import FitDecisions
 from my_platform.storage.sealed import seal, tables_of, unseal
 
+# A decision says that a week is wanted and nothing else.
+_WANTED = b"is wanted".ljust(16)
 # How rows are hashed, stored and read counts in every code version.
 _ROW_CODE = (data_version, seal, tables_of, unseal)
 
@@ -64,9 +78,20 @@ class Project:
     @cached_property
     def nodes(self) -> dict[str, Node]:
         return {
-            name: Node(name, asset.grain, tuple(asset.reads.items()), self.code_versions[name])
+            name: Node(
+                name,
+                asset.grain,
+                tuple(asset.reads.items()),
+                self.code_versions[name],
+                f"{RETRAINED}{name}" if name in self.policies else "",
+            )
             for name, asset in self.assets.items()
         }
+
+    @cached_property
+    def policies(self) -> dict[str, Retraining]:
+        """The retraining policies by model; a model without one is fitted every week."""
+        return {c.model: c.retraining for c in self.contenders if c.retraining is not None}
 
     @cached_property
     def order(self) -> list[Node]:
@@ -117,11 +142,13 @@ class Workspace:
     decided: dict[str, Decided] = field(default_factory=dict)
     ledger: PromotionLedger | None = None
     served: dict[str, Landed] = field(default_factory=dict)
+    wanted: dict[str, frozenset[int]] = field(default_factory=dict)
 
     def look(self, *, verify: bool = False) -> dict[str, Landed]:
         """Reconcile the ledger with what lies in landing now."""
         self.landed = self.landing.scan(self.project.tables, verify=verify)
         self.decided = self.decisions.scan(self.project.decided)
+        self.wanted = self.fit_decisions.weeks(sorted(self.project.policies))
         self.look_at_champions()
         return self.landed
 
@@ -138,6 +165,20 @@ class Workspace:
     def decisions(self) -> Decisions:
         """What people decided about rows, which lies beside the landed files."""
         return Decisions(self.landing.place)
+
+    @property
+    def fit_decisions(self) -> FitDecisions:
+        """Which weeks of the models with a retraining policy are to be fitted."""
+        return FitDecisions(self.landing.place)
+
+    def why_fitted(self, asset: str, key: int) -> str:
+        """Why a week of a model is fitted, where a retraining policy decides that; else nothing."""
+        if key not in self.wanted.get(asset, ()):
+            return ""
+        try:
+            return self.fit_decisions.about(asset, key).reason
+        except PlatformError as error:
+            return str(error)
 
     def source(self, name: str) -> Landed:
         """What was seen at the last look of a landed table or of decisions, by the name that assets read."""
@@ -175,7 +216,11 @@ class Workspace:
             for name, found in self.decided.items()
         }
         served = {f"{SERVED}{use}": State.of(Grain.DAY, found.digests) for use, found in self.served.items()}
-        return {**landed, **decided, **served}
+        wanted = {
+            f"{RETRAINED}{model}": State.of(Grain.WEEK, dict.fromkeys(weeks, _WANTED))
+            for model, weeks in self.wanted.items()
+        }
+        return {**landed, **decided, **served, **wanted}
 
     def _champions(self, use: str) -> Landed:
         """The champion of each day that has landed, by the first bytes of its bundle's name."""

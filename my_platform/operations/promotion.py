@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from my_platform.errors import DamagedBundle, DamagedObject, PlatformError
+from my_platform.incremental.declare import ordinal
 from my_platform.learning.bundle import read_bundle, write_bundle
 from my_platform.learning.gate_section import MARK, gate_section
 from my_platform.learning.ledger import Line, Served, Standing, now
@@ -166,7 +167,9 @@ def _by_gate(
         if reason:
             log(f"{named} is not promoted: {reason}")
             continue
-        done = promote(models, candidate, who=GATE, why=f"after run {run_id}")
+        reason = models.workspace.why_fitted(candidate.model, ordinal(candidate.week))
+        because = f"; fitted because: {reason}" if reason else ""
+        done = promote(models, candidate, who=GATE, why=f"after run {run_id}{because}")
         if done.serves:
             log(f"{named} is champion of {candidate.use}")
             return candidate

@@ -16,6 +16,7 @@ ROW_COUNT = "dagster/row_count"
 def provenance(inputs: Inputs, entry: Entry, trace: Trace, *, cause: str, reused: bool) -> dict[str, Any]:
     """The metadata of a materialization: fingerprint, inputs, cause, and what it cost if it was computed."""
     read = {name: inputs.versions(entry, name) for name in inputs.asset.reads}
+    reason = inputs.workspace.why_fitted(inputs.node.name, entry.key)
     gaps, stale, older = inputs.gaps(entry.key), inputs.stale_ones(entry.key), inputs.older_ones(entry)
     return {
         "fingerprint": trace.fingerprint,
@@ -26,6 +27,7 @@ def provenance(inputs: Inputs, entry: Entry, trace: Trace, *, cause: str, reused
             for name, found in read.items()
             if found or inputs.asset.reads[name].gaps != "optional"
         },
+        **({"retraining": reason} if reason else {}),
         **({"gaps": gaps} if gaps else {}),
         **({"stale_inputs": stale} if stale else {}),
         **({"older_inputs": older} if older else {}),

@@ -78,7 +78,13 @@ def reproduce(workspace: Workspace, settings: Settings, candidate: Candidate, ho
     made, taken, manifest = _recorded(workspace, candidate)
     landing = settings.landing_url or settings.landing
     there = settings.model_copy(
-        update={"home": home, "landing_url": landing, "lake_url": None, "promote": "never"}
+        update={
+            "home": home,
+            "landing_url": landing,
+            "lake_url": None,
+            "promote": "never",
+            "retraining": "always",
+        }
     )
     with opened(there) as session:
         for asset, partition, version in taken:

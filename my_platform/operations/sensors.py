@@ -21,6 +21,7 @@ from my_platform.operations.orphans import end_orphans
 from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.priorities import PRIORITY_TAG, SCORING_PRIORITY, priority_of
 from my_platform.operations.refresh import Planned, look_ahead, withdraw_gone
+from my_platform.operations.retraining.reasons import reason_tags
 from my_platform.storage.lake import partition_key
 
 SENSOR = "keep_up_to_date"
@@ -111,7 +112,7 @@ def owed_sensor(
         free = [entry for entry in stale if not _covered(entry, project, spans)]
         free = _without_descendants(free, project, spans)
         requests = [
-            _request(context.instance, wave, jobs[wave.grain].name, priority_of(project, wave.assets))
+            _request(context.instance, wave, jobs[wave.grain].name, _tags(workspace, wave))
             for wave in waves_of(project, free)
         ]
         if any(not _known(entry, project, calendar) for entry in free):
@@ -263,12 +264,21 @@ def _named(entry: Entry, project: Project) -> str:
     return f"{entry.asset} {partition_key(project.assets[entry.asset].grain, entry.key)}".strip()
 
 
-def _request(instance: dg.DagsterInstance, wave: Wave, job: str, priority: int) -> dg.RunRequest | None:
-    """The run of a wave; None after it has failed as often as it may."""
+def _tags(workspace: Workspace, wave: Wave) -> dict[str, str]:
+    """The priority of a wave's run, and the reasons for which it fits models."""
+    weeks = [partition_key(wave.grain, key) for key in wave.keys]
+    reasons = reason_tags(workspace, dict.fromkeys(wave.assets, weeks))
+    return {PRIORITY_TAG: str(priority_of(workspace.project, wave.assets)), **reasons}
+
+
+def _request(
+    instance: dg.DagsterInstance, wave: Wave, job: str, own: Mapping[str, str]
+) -> dg.RunRequest | None:
+    """The run of a wave with tags of its own; None after it has failed as often as it may."""
     run_key = _next_attempt(instance, wave.digest)
     if run_key is None:
         return None
-    tags = {WAVE_TAG: wave.digest, **_BY_SENSOR, PRIORITY_TAG: str(priority)}
+    tags = {WAVE_TAG: wave.digest, **_BY_SENSOR, **own}
     if wave.first != wave.last:
         tags |= {_RANGE_START: wave.first, _RANGE_END: wave.last}
     return dg.RunRequest(

@@ -6,7 +6,7 @@ parameters were chosen by are left out.
 """
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
 
 import polars as pl
 
@@ -16,11 +16,10 @@ from my_platform.learning.contender import Contender, recipe_of
 from my_platform.learning.evidence import CHAMPION
 from my_platform.learning.ledger import Served
 from my_platform.learning.registry import Registry
+from my_platform.learning.retraining.facts import LABELS_KNOWN_AFTER
 from my_platform.operations.outcome import Heads
 from my_platform.operations.platform import Workspace
 from my_platform.storage.lake import ABSENT
-
-LABELS_KNOWN_AFTER = timedelta(days=14)
 
 Tests = Mapping[str, str]
 """Data version of the predictions by week."""

@@ -200,6 +200,19 @@ def open_store(location: str) -> FolderStore | BucketStore:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a local file so that a reader sees the whole of it or what was there before."""
+    with _staged_beside(path, data) as staged:
+        os.replace(staged, path)
+
+
+def create_file(path: Path, data: bytes) -> bool:
+    """Write a local file that is not there yet, whole and at once; whether this call has written it."""
+    with _staged_beside(path, data) as staged:
+        return _link(staged, path)
+
+
+@contextlib.contextmanager
+def _staged_beside(path: Path, data: bytes) -> Iterator[Path]:
+    """A hidden file with the data in the folder of a file; what writers that no longer run left is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
         if has_ended(left.name.rpartition(".tmp-")[2].rpartition("-")[0], left):
@@ -207,7 +220,7 @@ def replace_file(path: Path, data: bytes) -> None:
     staged = path.with_name(f".{path.name}.tmp-{this_writer()}-{secrets.token_hex(4)}")
     try:
         staged.write_bytes(data)
-        os.replace(staged, path)
+        yield staged
     finally:
         staged.unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from my_platform.errors import PlatformError
-from my_platform.storage.objects import replace_file
+from my_platform.storage.objects import create_file, replace_file
 
 SUFFIXES = (".parquet", ".csv", ".csv.zst", ".csv.gz")
 _KINDS = {
@@ -85,6 +85,14 @@ class LandingPlace(Protocol):
         """
         ...
 
+    def create_new(self, path: str, data: bytes) -> bool:
+        """The same where there is no such file yet; of several that do it at once one has written it.
+
+        Raises:
+            PlatformError: it cannot be written.
+        """
+        ...
+
 
 class LandingFolder:
     """Landed files in a local folder."""
@@ -144,10 +152,19 @@ class LandingFolder:
         try:
             replace_file(Path(self.root) / path, data)
         except OSError as error:
-            raise PlatformError(
-                f"{self.root}/{path} cannot be written: {error.strerror}. Give the user of this process the right "
-                "to write there"
-            ) from error
+            raise self._unwritable(path, error) from error
+
+    def create_new(self, path: str, data: bytes) -> bool:
+        try:
+            return create_file(Path(self.root) / path, data)
+        except OSError as error:
+            raise self._unwritable(path, error) from error
+
+    def _unwritable(self, path: str, error: OSError) -> PlatformError:
+        return PlatformError(
+            f"{self.root}/{path} cannot be written: {error.strerror}. Give the user of this process the right "
+            "to write there"
+        )
 
     def _unreadable(self, path: str, error: OSError) -> Unreadable:
         return Unreadable(
@@ -197,6 +214,16 @@ class LandingBucket:
         import obstore
 
         obstore.put(self.store, path, data)
+
+    def create_new(self, path: str, data: bytes) -> bool:
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            obstore.put(self.store, path, data, mode="create", use_multipart=False)
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        return True
 
     def _entries(self, prefix: str) -> Iterator[tuple[str, int, datetime, str]]:
         import obstore

@@ -28,6 +28,7 @@ def checks(*, deep: bool) -> dict[str, Check]:
         "runs": of_dagster.runs,
         "daemon": of_dagster.daemon,
         "ledgers": of_ledgers.ledgers,
+        "retraining": of_ledgers.fit_decisions,
         "bundles": of_ledgers.bundles,
     }
 

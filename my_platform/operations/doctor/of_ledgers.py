@@ -1,14 +1,16 @@
-"""Checks of what people decided: the ledgers of promotions and thresholds, and the bundles of those who serve."""
+"""Checks of what was decided: ledgers of promotions and thresholds, weeks to fit, and the bundles of those who serve."""
 
 from collections.abc import Iterator
 
-from my_platform.errors import DamagedBundle
+from my_platform.errors import DamagedBundle, PlatformError
 from my_platform.learning.bundle import read_bundle
 from my_platform.learning.ledger import PromotionLedger, Served
 from my_platform.learning.threshold_ledger import ThresholdLedger
 from my_platform.operations.doctor.findings import Told, ok, problem, warning
 from my_platform.settings import Settings
 from my_platform.storage.appended import AppendedLines
+from my_platform.storage.places import open_place
+from my_platform.storage.retraining import FOLDER, FitDecisions
 
 
 def ledgers(settings: Settings) -> Iterator[Told]:
@@ -41,6 +43,21 @@ def ledgers(settings: Settings) -> Iterator[Told]:
                 "the next line that is written takes its place",
             )
     yield ok(f"{lines} lines of promotions and thresholds follow from one another")
+
+
+def fit_decisions(settings: Settings) -> Iterator[Told]:
+    """Whether every decision to fit a week can be read; one that cannot counts all the same."""
+    place = open_place(settings.landing)
+    decisions, known = FitDecisions(place), 0
+    models = {path.rpartition("/")[0].removeprefix(f"{FOLDER}/") for path in place.below(FOLDER)}
+    for model, weeks in decisions.weeks(sorted(models)).items():
+        for week in sorted(weeks):
+            known += 1
+            try:
+                decisions.about(model, week)
+            except PlatformError as error:
+                yield problem(str(error), "put the file back from a backup; until then its model stays")
+    yield ok(f"{known} weeks are decided by retraining policies")
 
 
 def bundles(settings: Settings) -> Iterator[Told]:
