@@ -26,6 +26,14 @@ class Settings(BaseSettings):
         default=CHECKOUT / ".platform",
         description="folder under which everything lies that the platform writes",
     )
+    profile: Literal["embedded", "server", "cluster"] = Field(
+        default="embedded",
+        description="where runs, events and models lie and where runs happen; a folder of `deploy/`",
+    )
+    bucket_url: str | None = Field(
+        default=None,
+        description="s3://bucket/prefix below which landing, lake, MLflow's artifacts and logs lie; default: the home",
+    )
     landing_url: str | None = Field(
         default=None, description="where source systems drop files: a folder or s3://…; default HOME/landing"
     )
@@ -180,6 +188,15 @@ class Settings(BaseSettings):
             raise ValueError("expected a folder or s3://bucket/prefix")
         return url
 
+    @field_validator("bucket_url", mode="after")
+    @classmethod
+    def _bucket(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        if not url.startswith("s3://") or not url.removeprefix("s3://").strip("/"):
+            raise ValueError("expected s3://bucket/prefix")
+        return url.rstrip("/")
+
     @field_validator("ui_url", "alert_webhook_url", mode="before")
     @classmethod
     def _http(cls, url: Any) -> Any:
@@ -205,11 +222,11 @@ class Settings(BaseSettings):
 
     @property
     def landing(self) -> str:
-        return self.landing_url or str(self.home / "landing")
+        return self.landing_url or f"{self.bucket_url or self.home}/landing"
 
     @property
     def lake(self) -> str:
-        return self.lake_url or str(self.home / "lake")
+        return self.lake_url or f"{self.bucket_url or self.home}/lake"
 
     @property
     def dagster_home(self) -> Path:
@@ -218,6 +235,16 @@ class Settings(BaseSettings):
     @property
     def mlflow_folder(self) -> Path:
         return self.home / "mlflow"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow's store where it is no file of the home: the database that the PG… variables name."""
+        return "" if self.profile == "embedded" else "postgresql+psycopg2:///?options=-csearch_path%3Dmlflow"
+
+    @property
+    def mlflow_artifacts(self) -> str:
+        """Where MLflow's artifacts lie if not in the home."""
+        return f"{self.bucket_url}/mlflow" if self.bucket_url else ""
 
     @property
     def backfills(self) -> Path:
