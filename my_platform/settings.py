@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -238,8 +239,13 @@ class Settings(BaseSettings):
 
     @property
     def mlflow_uri(self) -> str:
-        """MLflow's store where it is no file of the home: the database that the PG… variables name."""
-        return "" if self.profile == "embedded" else "postgresql+psycopg2:///?options=-csearch_path%3Dmlflow"
+        """MLflow's store where it is no file of the home: in the database of the PG… variables, the password not in it."""
+        if self.profile == "embedded":
+            return ""
+        user, host, port, name = (
+            quote(os.environ.get(f"PG{each}", "")) for each in ("USER", "HOST", "PORT", "DATABASE")
+        )
+        return f"postgresql+psycopg2://{user}@{host}:{port or 5432}/{name}?options=-csearch_path%3Dmlflow"
 
     @property
     def mlflow_artifacts(self) -> str:

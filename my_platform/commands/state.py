@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from my_platform.commands.console import Json, print_json, settings_of_call, show_table
+from my_platform.commands.move import move
 
 
 def add_state_commands(app: typer.Typer) -> None:
     """Make the commands part of an application."""
-    for command in (doctor, backup, restore):
+    for command in (doctor, backup, restore, move):
         app.command()(command)
 
 

@@ -186,6 +186,20 @@ class BucketStore:
             for entry in page:
                 yield entry["path"], entry["size"]
 
+    def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
+        """Paths, sizes in bytes and ETags of the objects below a folder, in no order."""
+        import obstore
+
+        for page in obstore.list(self.store, f"{prefix.rstrip('/')}/"):
+            for entry in page:
+                yield entry["path"], entry["size"], str(entry["e_tag"])
+
+    def replace(self, path: str, data: bytes) -> str:
+        """Write an object whatever lies there; its ETag."""
+        import obstore
+
+        return str(obstore.put(self.store, path, data, use_multipart=False)["e_tag"])
+
     def sweep(self) -> int:
         """A bucket has no staging area: an upload that was cut off leaves nothing behind."""
         return 0
