@@ -127,24 +127,35 @@ class Move:
         Raises:
             PlatformError: the home cannot be moved, is at work, or the target is not empty and not of this move.
         """
+        from obstore.exceptions import BaseError
+
         self._check_home()
         with locked_if_free(self.home / "move.lock", wait=False) as free:
             if not free:
                 raise PlatformError(f"another `my-platform move` is at work on {self.home}; wait for it")
-            note = self._note(dry_run=dry_run)
-            if note.state == _FINISHED:
-                return Moved({}, 0, 0, self.variables, before=True)
-            carried = self._carry(dry_run=dry_run)
-            if dry_run:
-                return Moved(carried, 0, 0, self.variables)
-            with held(commit_lock(self.here)):
-                last = self._carry(dry_run=False)
-                rows = self._models()
-                heads = self._heads(note)
-                self._switch()
-            done = _Note(note.id, note.home, note.target, _FINISHED, _now())
-            self.store.replace(_NOTE, done.data)
-            replace_file(self.home / _NOTE, done.data)
+            try:
+                return self._run(dry_run=dry_run)
+            except (BaseError, FileNotFoundError) as error:
+                raise PlatformError(
+                    f"{self.target} cannot be used: {str(error).splitlines()[0]}. Make the bucket, or correct the AWS_… "
+                    "variables; what was sent stays there, and the same command goes on from it"
+                ) from error
+
+    def _run(self, *, dry_run: bool) -> Moved:
+        note = self._note(dry_run=dry_run)
+        if note.state == _FINISHED:
+            return Moved({}, 0, 0, self.variables, before=True)
+        carried = self._carry(dry_run=dry_run)
+        if dry_run:
+            return Moved(carried, 0, 0, self.variables)
+        with held(commit_lock(self.here)):
+            last = self._carry(dry_run=False)
+            rows = self._models()
+            heads = self._heads(note)
+            self._switch()
+        done = _Note(note.id, note.home, note.target, _FINISHED, _now())
+        self.store.replace(_NOTE, done.data)
+        replace_file(self.home / _NOTE, done.data)
         return Moved(_together(carried, last), heads, rows, self.variables)
 
     def _check_home(self) -> None:
