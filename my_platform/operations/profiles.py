@@ -60,8 +60,9 @@ def export_for_dagster(settings: Settings) -> None:
         )
     assert settings.bucket_url is not None
     bucket, _, prefix = settings.bucket_url.removeprefix("s3://").partition("/")
-    os.environ["DAGSTER_LOGS_BUCKET"] = bucket
-    os.environ["DAGSTER_LOGS_PREFIX"] = f"{prefix}/compute-logs".lstrip("/")
+    # Who starts Dagster's processes himself has set them, and runs log where the web server looks.
+    os.environ.setdefault("DAGSTER_LOGS_BUCKET", bucket)
+    os.environ.setdefault("DAGSTER_LOGS_PREFIX", f"{prefix}/compute-logs".lstrip("/"))
 
 
 def profile_of(config: Path) -> str:
@@ -79,6 +80,17 @@ def profile_of(config: Path) -> str:
     return "" if own and not faster else "embedded"
 
 
+def fits(settings: Settings, config: Path) -> bool:
+    """Whether a configuration that somebody wrote himself, as Dagster's Helm chart does, can be that of the profile."""
+    if settings.profile == "embedded":
+        return True
+    try:
+        found = yaml.safe_load(config.read_text())
+    except yaml.YAMLError:
+        return False
+    return isinstance(found, dict) and "postgres" in str(found.get("storage"))
+
+
 def settle_profile(settings: Settings) -> None:
     """Give a home the configuration of its profile; one that has a history keeps to where that lies.
 
@@ -91,7 +103,7 @@ def settle_profile(settings: Settings) -> None:
         replace_file(config, wanted.encode())
         return
     present = profile_of(config)
-    if present == settings.profile or (not present and settings.profile == "embedded"):
+    if present == settings.profile or (not present and fits(settings, config)):
         return
     edited = not present or config.read_text() != instance_config(present)
     # The two differ in where runs happen, not in where anything lies.

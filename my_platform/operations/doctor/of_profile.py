@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from my_platform.operations.doctor.findings import Told, ok, problem, warning
-from my_platform.operations.profiles import install_line, missing_extras, missing_variables, profile_of
+from my_platform.operations.profiles import fits, install_line, missing_extras, missing_variables, profile_of
 from my_platform.settings import Settings
 
 _TIMEOUT_S = 10
@@ -35,7 +35,7 @@ def profile(settings: Settings) -> Iterator[Told]:
             f"MY_PLATFORM_PROFILE is {settings.profile}, and {config} is of {has}",
             f"set MY_PLATFORM_PROFILE={has}, or carry the home over with `my-platform move`",
         )
-    elif not has and settings.profile != "embedded":
+    elif not has and not fits(settings, config):
         found = False
         yield problem(
             f"{config} is none of the profile {settings.profile}",
