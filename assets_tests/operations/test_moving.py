@@ -125,7 +125,7 @@ def test_the_command_says_what_it_would_do_and_then_does_it(home: Path, bucket: 
     assert plan["carried"]["landing"]["sent"] == DAYS + 1
     variables = {"bucket_url": TARGET, "domains": DOMAIN}
     plan = call(home, "plan", **variables)
-    assert (plan["certain"], plan["possible"], plan["reused"]) == ({}, {}, {})
+    assert (plan["certain"], plan["possible"], plan["reuse"]) == ({}, {}, {})
     again = call(home, *say, domains=DOMAIN)
     assert (again["moved_before"], again["carried"]) == (True, {})
     report = call(home, "refresh", **variables)
@@ -256,6 +256,21 @@ def test_what_landed_between_two_tries_is_what_counts(home: Path, bucket: Any) -
     with opened(shop.settings(home)) as session:
         session.refresh()
         before = session.versions()
+    moved(home)
+    check_same(shop.settings(home, bucket_url=TARGET), before)
+
+
+def test_a_day_that_was_taken_back_between_two_tries_is_not_brought_along_unseen(
+    home: Path, bucket: Any
+) -> None:
+    killed(home, "models")
+    (home / "landing" / "orders" / f"{shop.FIRST}.csv").unlink()
+    with opened(shop.settings(home)) as session:
+        session.refresh()
+        before = session.versions()
+    with pytest.raises(PlatformError, match=rf"landing/orders/{shop.FIRST}\.csv lies there and not in"):
+        moved(home)
+    bucket.delete_object(Bucket="home", Key=f"team/landing/orders/{shop.FIRST}.csv")
     moved(home)
     check_same(shop.settings(home, bucket_url=TARGET), before)
 

@@ -5,14 +5,11 @@ make anything current, what has come since, the models, the heads, and last the 
 the home lies there from then on. Each step may be done again. What lies in the old place is left there.
 """
 
-import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,8 @@ from my_platform.operations.formats import FORMAT, check_format
 from my_platform.operations.history_move import copy_heads
 from my_platform.operations.home import commit_lock, load_project, open_instance, prepare_domains
 from my_platform.operations.instance_config import instance_config
+from my_platform.operations.move_note import NAME as NOTE
+from my_platform.operations.move_note import Note, begun
 from my_platform.operations.orphans import orphans
 from my_platform.operations.platform import Project
 from my_platform.operations.profiles import profile_of
@@ -36,13 +35,11 @@ from my_platform.storage.objects import locked as held
 from my_platform.storage.places import LandingBucket
 from my_platform.storage.sealed import check_seal
 from my_platform.storage.trace_index import LandedFile, TraceIndex
-from my_platform.storage.upload import Carried, Piece, carry, files_below, foreign
+from my_platform.storage.upload import Carried, Piece, carry, files_below, foreign, present, signatures
 
-_NOTE = "move.json"
 _PREFIXES = ("landing", "lake", "mlflow")
 _INDEX = "index.sqlite"
 _SETTLED_NS = 3_000_000_000
-_STARTED, _FINISHED = "started", "finished"
 
 
 @dataclass(frozen=True)
@@ -67,30 +64,6 @@ class Moved:
             "carried": carried, "heads": self.heads, "mlflow_rows": self.rows,
             "moved_before": self.before, "variables": dict(self.variables),
         }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Note:
-    """What the home and the target keep of a move: whose it is, and how far."""
-
-    id: str
-    home: str
-    target: str
-    state: str
-    at: str
-
-    @classmethod
-    def read(cls, data: bytes, where: str) -> "_Note":
-        try:
-            return cls(**json.loads(data))
-        except (ValueError, TypeError) as error:
-            raise PlatformError(
-                f"{where} is not what `my-platform move` wrote: {error}; put it back"
-            ) from error
-
-    @property
-    def data(self) -> bytes:
-        return json.dumps(asdict(self), indent=1).encode() + b"\n"
 
 
 class Move:
@@ -143,20 +116,22 @@ class Move:
 
     def _run(self, *, dry_run: bool) -> Moved:
         note = self._note(dry_run=dry_run)
-        if note.state == _FINISHED:
+        if note.finished:
             return Moved({}, 0, 0, self.variables, before=True)
-        carried = self._carry(dry_run=dry_run)
+        pieces = self._pieces()
+        seen = {name: signatures(piece) for name, piece in pieces.items()}
+        carried = {name: carry(self.store, piece, dry_run=dry_run) for name, piece in pieces.items()}
         if dry_run:
             return Moved(carried, 0, 0, self.variables)
         with held(commit_lock(self.here)):
-            last = self._carry(dry_run=False)
+            last = self._carry_rest(seen)
             rows = self._models()
             heads = self._heads(note)
             self._switch()
-        done = _Note(note.id, note.home, note.target, _FINISHED, _now())
-        self.store.replace(_NOTE, done.data)
-        replace_file(self.home / _NOTE, done.data)
-        return Moved(_together(carried, last), heads, rows, self.variables)
+        done = note.ended()
+        self.store.replace(NOTE, done.data)
+        replace_file(self.home / NOTE, done.data)
+        return Moved({name: carried[name] + last[name] for name in carried}, heads, rows, self.variables)
 
     def _check_home(self) -> None:
         found = check_format(self.home)
@@ -183,16 +158,16 @@ class Move:
             if at_work:
                 raise HomeError(f"run {at_work[0]} is at work on {self.home}: wait for its end, or end it")
 
-    def _note(self, *, dry_run: bool) -> _Note:
+    def _note(self, *, dry_run: bool) -> Note:
         """What is known of this move; begun where nothing is. The home has the id before the target does."""
-        path = self.home / _NOTE
-        ours = _Note.read(path.read_bytes(), str(path)) if path.exists() else None
+        path = self.home / NOTE
+        ours = Note.read(path.read_bytes(), str(path)) if path.exists() else None
         if ours is not None and ours.target != self.target:
             raise PlatformError(
-                f"{self.home} {'was moved' if ours.state == _FINISHED else 'is on its way'} to {ours.target}, since "
+                f"{self.home} {'was moved' if ours.finished else 'is on its way'} to {ours.target}, since "
                 f"{ours.at}. Go on with that, or remove {path} if that place is given up"
             )
-        theirs = _Note.read(self.store.read(_NOTE), _NOTE) if self.store.exists(_NOTE) else None
+        theirs = Note.read(self.store.read(NOTE), NOTE) if self.store.exists(NOTE) else None
         if theirs is not None and (ours is None or theirs.id != ours.id):
             raise PlatformError(
                 f"{self.target} is the place of another home, {theirs.home}, since {theirs.at}; name an empty one"
@@ -201,24 +176,43 @@ class Move:
             raise PlatformError(f"{self.target} is not empty: {path_there} lies there; name an empty place")
         if theirs is not None:
             return theirs
-        note = ours or _Note(uuid.uuid4().hex, str(self.home), self.target, _STARTED, _now())
+        note = ours or begun(str(self.home), self.target)
         if not dry_run:
             replace_file(path, note.data)
-            if not self.store.create(_NOTE, note.data):
+            if not self.store.create(NOTE, note.data):
                 raise PlatformError(
                     f"another home is being moved to {self.target} at this moment; name another place"
                 )
         return note
 
-    def _carry(self, *, dry_run: bool) -> dict[str, Carried]:
+    def _pieces(self) -> dict[str, Piece]:
         landing, lake = Path(self.here.landing), Path(self.here.lake)
         models = self.here.mlflow_folder / "artifacts"
-        pieces = {
+        return {
             "landing": Piece(landing, "landing", tuple(files_below(landing)), changes=True),
             "lake": Piece(lake, "lake", tuple(files_below(lake, _no_object)), check_seal),
             "mlflow": Piece(models, "mlflow", tuple(files_below(models))),
         }
-        return {name: carry(self.store, piece, dry_run=dry_run) for name, piece in pieces.items()}
+
+    def _carry_rest(self, before: Mapping[str, Mapping[str, tuple[int, int]]]) -> dict[str, Carried]:
+        """Carry over what is new or has changed since the first pass, which nobody waits for.
+
+        Raises:
+            PlatformError: a file lies in the new landing and not in the old one.
+        """
+        pieces = self._pieces()
+        strange = sorted(present(self.store, "landing").keys() - set(pieces["landing"].names))
+        if strange:
+            raise PlatformError(
+                f"{self.to.landing}/{strange[0]} lies there and not in {self.here.landing}: remove the one or land the "
+                "other, and call the same command again"
+            )
+        found = {}
+        for name, piece in pieces.items():
+            now = signatures(piece)
+            names = tuple(each for each in piece.names if now.get(each) != before[name].get(each))
+            found[name] = carry(self.store, replace(piece, names=names)) if names else Carried()
+        return found
 
     def _models(self) -> int:
         """Have MLflow find its files in the bucket, and its rows in PostgreSQL where the profile says so."""
@@ -237,7 +231,7 @@ class Move:
             engine.dispose()
         return 0
 
-    def _heads(self, note: _Note) -> int:
+    def _heads(self, note: Note) -> int:
         """Tell PostgreSQL what is current; 0 where events stay in the home."""
         config = self.here.dagster_home / "dagster.yaml"
         if self.to.profile == "embedded" or profile_of(config) != "embedded":
@@ -293,17 +287,3 @@ class Move:
 
 def _no_object(name: str) -> bool:
     return not name.endswith(".parquet")
-
-
-def _together(first: Mapping[str, Carried], last: Mapping[str, Carried]) -> dict[str, Carried]:
-    """Both passes as one: what is there after the second, and what the two have sent."""
-    return {
-        name: Carried(
-            found.files, found.bytes, first[name].sent + found.sent, first[name].sent_bytes + found.sent_bytes
-        )
-        for name, found in last.items()
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -98,6 +98,8 @@ def settle_profile(settings: Settings) -> None:
         HomeError: the home is of another profile, in whose event log stands what is current.
     """
     config = settings.dagster_home / "dagster.yaml"
+    if settings.profile == "embedded" and config.exists() and MARK not in config.read_text():
+        return
     wanted = instance_config(settings.profile)
     if not config.exists():
         replace_file(config, wanted.encode())
