@@ -4,6 +4,7 @@ import getpass
 import glob
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -61,7 +62,8 @@ def postgres(*more: str) -> Iterator[dict[str, str]]:
                 "PGDATABASE": "postgres",
             }
         finally:
-            process.terminate()
+            # At once, whoever is still connected: a pool of connections lives as long as its process.
+            process.send_signal(signal.SIGINT)
             process.wait(START_S)
 
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -25,6 +26,14 @@ class Settings(BaseSettings):
     home: Path = Field(
         default=CHECKOUT / ".platform",
         description="folder under which everything lies that the platform writes",
+    )
+    profile: Literal["embedded", "server", "cluster"] = Field(
+        default="embedded",
+        description="where runs, events and models lie and where runs happen; a folder of `deploy/`",
+    )
+    bucket_url: str | None = Field(
+        default=None,
+        description="s3://bucket/prefix below which landing, lake, MLflow's artifacts and logs lie; default: the home",
     )
     landing_url: str | None = Field(
         default=None, description="where source systems drop files: a folder or s3://…; default HOME/landing"
@@ -199,6 +208,15 @@ class Settings(BaseSettings):
             raise ValueError("expected a folder or s3://bucket/prefix")
         return url
 
+    @field_validator("bucket_url", mode="after")
+    @classmethod
+    def _bucket(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        if not url.startswith("s3://") or not url.removeprefix("s3://").strip("/"):
+            raise ValueError("expected s3://bucket/prefix")
+        return url.rstrip("/")
+
     @field_validator("ui_url", "alert_webhook_url", mode="before")
     @classmethod
     def _http(cls, url: Any) -> Any:
@@ -224,11 +242,11 @@ class Settings(BaseSettings):
 
     @property
     def landing(self) -> str:
-        return self.landing_url or str(self.home / "landing")
+        return self.landing_url or f"{self.bucket_url or self.home}/landing"
 
     @property
     def lake(self) -> str:
-        return self.lake_url or str(self.home / "lake")
+        return self.lake_url or f"{self.bucket_url or self.home}/lake"
 
     @property
     def dagster_home(self) -> Path:
@@ -237,6 +255,21 @@ class Settings(BaseSettings):
     @property
     def mlflow_folder(self) -> Path:
         return self.home / "mlflow"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow's store where it is no file of the home: in the database of the PG… variables, the password not in it."""
+        if self.profile == "embedded":
+            return ""
+        user, host, port, name = (
+            quote(os.environ.get(f"PG{each}", "")) for each in ("USER", "HOST", "PORT", "DATABASE")
+        )
+        return f"postgresql+psycopg2://{user}@{host}:{port or 5432}/{name}?options=-csearch_path%3Dmlflow"
+
+    @property
+    def mlflow_artifacts(self) -> str:
+        """Where MLflow's artifacts lie if not in the home."""
+        return f"{self.bucket_url}/mlflow" if self.bucket_url else ""
 
     @property
     def backfills(self) -> Path:

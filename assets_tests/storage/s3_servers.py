@@ -1,7 +1,9 @@
 """S3-compatible servers on loopback: moto in this process, and Ceph's RADOS gateway as real software."""
 
 import contextlib
+import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +40,44 @@ def moto_server() -> Iterator[str]:
         yield f"http://{host}:{port}"
     finally:
         server.stop()
+
+
+class Asked(logging.Handler):
+    """Counts what moto's servers in this process are asked, by method; a listing is a method of its own."""
+
+    _LINE = re.compile(r'"(?:\x1b\[[0-9;]*m)*([A-Z]+) (\S+) HTTP')
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.by_method: Counter[str] = Counter()
+        self.puts: Counter[str] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        found = self._LINE.search(record.getMessage())
+        if found is None:
+            return
+        method, path = found.groups()
+        self.by_method["LIST" if method == "GET" and "list-type=" in path else method] += 1
+        if method == "PUT":
+            self.puts[path] += 1
+
+    @property
+    def total(self) -> int:
+        return self.by_method.total()
+
+
+@contextlib.contextmanager
+def asked() -> Iterator[Asked]:
+    """What moto's servers in this process are asked meanwhile."""
+    log, counting = logging.getLogger("werkzeug"), Asked()
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(counting)
+    try:
+        yield counting
+    finally:
+        log.removeHandler(counting)
+        log.setLevel(level)
 
 
 def missing_for_ceph() -> list[str]:

@@ -90,7 +90,7 @@ def rollback(
     from my_platform.storage.places import open_place
 
     settings = settings_of_call()
-    registry = Registry(settings.registry, Tracker(settings.mlflow_folder))
+    registry = Registry(settings.registry, Tracker.of(settings))
     use = registry.ledger.use_named(use)
     place = open_place(settings.landing)
     line = registry.roll_back(use, who=getpass.getuser(), why=reason, place=place)

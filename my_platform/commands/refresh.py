@@ -118,6 +118,11 @@ def _show_refresh(report: dict[str, Any], problems: Sequence[str]) -> None:
         typer.echo("everything is up to date")
     runs = report["runs"]
     typer.echo(f"{runs} run{'' if runs == 1 else 's'}, {report['seconds']:.1f} s")
+    if asked := report.get("bucket"):
+        typer.echo(
+            f"{asked['requests']:,} requests to the bucket: {asked['put']:,} put, {asked['get']:,} get, {asked['head']:,} "
+            f"head, {asked['list']:,} list; {asked['bytes_read']:,} bytes read, {asked['bytes_written']:,} written"
+        )
     for damage in report.get("damaged", ()):
         typer.echo(damage)
     for file in report.get("unfinished", ()):

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from my_platform.commands.console import Json, print_json, settings_of_call, show_table
+from my_platform.commands.move import move
 
 
 def add_state_commands(app: typer.Typer) -> None:
     """Make the commands part of an application."""
-    for command in (doctor, backup, restore):
+    for command in (doctor, backup, restore, move):
         app.command()(command)
 
 
@@ -22,6 +23,8 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """What is wrong with a home, and what to do about it. Changes nothing."""
+    from rich.markup import escape
+
     from my_platform.operations.doctor.checks import examine_home
 
     found = examine_home(settings_of_call(), deep=deep)
@@ -30,7 +33,7 @@ def doctor(
         print_json({**counts, "findings": [each.as_json() for each in found]})
     else:
         rows = [
-            [each.check, each.status, f"{each.found}{f'. {each.todo}' if each.todo else ''}"]
+            [each.check, each.status, escape(f"{each.found}{f'. {each.todo}' if each.todo else ''}")]
             for each in found
         ]
         show_table(["", "", "found"], rows)

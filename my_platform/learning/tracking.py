@@ -1,4 +1,4 @@
-"""Model runs in MLflow: a local SQLite store, no server, native model files, nothing pickled."""
+"""Model runs in MLflow: a SQLite file or a PostgreSQL schema, no MLflow server, native model files, nothing pickled."""
 
 import contextlib
 import hashlib
@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from my_platform.settings import Settings
 from my_platform.storage.objects import locked, replace_file
 
 if TYPE_CHECKING:
@@ -38,19 +39,32 @@ class ModelRun:
 
 
 class Tracker:
-    """The MLflow store under a folder; MLflow is imported when it is first used."""
+    """The MLflow store of a home; MLflow is imported when it is first used.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where the store and its artifacts lie, and in any case the lock of those who write.
+        server: the URI of a database server that holds the store instead, in the schema ``mlflow``.
+        artifacts: the URI below which artifacts lie instead.
+    """
+
+    def __init__(self, folder: Path, server: str = "", artifacts: str = "") -> None:
         self.folder = folder
+        self.server = server
+        self.artifacts = artifacts or (folder / "artifacts").absolute().as_uri()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Tracker":
+        """The store that the settings name."""
+        return cls(settings.mlflow_folder, settings.mlflow_uri, settings.mlflow_artifacts)
 
     @property
     def uri(self) -> str:
-        return f"sqlite:///{self._database}"
+        return self.server or f"sqlite:///{self._database}"
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was ever tracked here; asking this imports nothing."""
-        return not self._database.exists()
+        """Whether nothing was ever tracked here, as far as it is known without asking a server."""
+        return not self.server and not self._database.exists()
 
     @property
     def _database(self) -> Path:
@@ -68,7 +82,9 @@ class Tracker:
         from mlflow.tracking import MlflowClient
 
         with self.alone():
-            if not self._database.exists():
+            if self.server:
+                _make_schema(self.server)
+            elif not self._database.exists():
                 self._make_database()
         return MlflowClient(tracking_uri=self.uri)
 
@@ -158,13 +174,24 @@ class Tracker:
         if found is not None:
             return str(found.experiment_id)
         try:
-            return self.client.create_experiment(name, artifact_location=(self.folder / "artifacts").as_uri())
+            return self.client.create_experiment(name, artifact_location=self.artifacts)
         except MlflowException:
             # Another process made it in between.
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 raise
             return str(found.experiment_id)
+
+
+def _make_schema(uri: str) -> None:
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(uri)
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.text("create schema if not exists mlflow"))
+    finally:
+        engine.dispose()
 
 
 def manifest_digest(manifest: Mapping[str, Mapping[str, str]]) -> str:

@@ -312,6 +312,9 @@ class AssetRun:
         if committed.created:
             self.execution.cache.put(self.node.name, partition, trace.data_version, made.table)
         metadata = dict(made.metadata)
+        if self.workspace.requests is not None:
+            # Those of its function, and the one that stored the value.
+            metadata |= {"bucket_requests": spent.requests + 1, "bucket_bytes_read": spent.read_bytes}
         if self._is_published:
             self.lake.index.add([trace])
             metadata |= self._publish(trace, made.table)

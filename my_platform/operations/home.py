@@ -21,18 +21,18 @@ from my_platform.learning.tracking import Tracker
 from my_platform.operations.assets import Place
 from my_platform.operations.formats import bring_to_present, check_format
 from my_platform.operations.heads import DagsterHeads
-from my_platform.operations.instance_config import instance_config
 from my_platform.operations.platform import Project, Workspace
+from my_platform.operations.profiles import export_for_dagster, settle_profile
 from my_platform.operations.specs import Span
 from my_platform.serving.declaration import Service
 from my_platform.serving.label_landing import LandedLabels, land_labels
 from my_platform.serving.log_landing import LandedLog, LoggedTable, land_log
 from my_platform.settings import Settings
-from my_platform.storage.calendar import read_calendar
+from my_platform.storage.calendar import Calendar, calendar_of, calendar_path, read_calendar
 from my_platform.storage.lake import Lake
 from my_platform.storage.landing import Landing, key_of
 from my_platform.storage.limits import Limits
-from my_platform.storage.objects import FolderStore, locked, open_store, replace_file
+from my_platform.storage.objects import FolderStore, locked, open_store
 from my_platform.storage.places import Unreadable, open_place
 from my_platform.storage.trace_index import TraceIndex
 
@@ -50,9 +50,7 @@ def prepare_home(settings: Settings) -> None:
         for name in FOLDERS:
             (settings.home / name).mkdir(parents=True, exist_ok=True)
         bring_to_present(settings.home)
-        config = settings.dagster_home / "dagster.yaml"
-        if not config.exists():
-            replace_file(config, instance_config().encode())
+        settle_profile(settings)
     except OSError as error:
         raise HomeError(
             f"the home {settings.home} cannot be used: {error.strerror} ({error.filename}). Give the user of this "
@@ -67,7 +65,7 @@ def prepare_home(settings: Settings) -> None:
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
     """The Dagster instance of a home."""
-    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+    export_for_dagster(settings)
     # Two processes that make Dagster's tables at the same moment leave them unusable.
     with locked(settings.dagster_home / "open.lock"):
         return dg.DagsterInstance.get()
@@ -228,12 +226,12 @@ def place_of(settings: Settings) -> Place:
 
 def open_registry(settings: Settings) -> Registry:
     """The registered models of a home, with the ledger that says who serves."""
-    return Registry(settings.registry, Tracker(settings.mlflow_folder), promotes=settings.promote == "gate")
+    return Registry(settings.registry, Tracker.of(settings), promotes=settings.promote == "gate")
 
 
 def data_span(settings: Settings, workspace: Workspace) -> Span:
     """First and last day of the data: from the calendar file, else from what has landed."""
-    calendar = read_calendar(Path(settings.landing)) if "://" not in settings.landing else None
+    calendar = _calendar(settings, workspace)
     days = _landed_days(workspace)
     yesterday = date.today() - timedelta(days=1)
     if calendar is None:
@@ -245,6 +243,16 @@ def data_span(settings: Settings, workspace: Workspace) -> Span:
     if days and (last is not None or days[-1] > yesterday):
         last = max(last or days[-1], days[-1])
     return Span(first, last)
+
+
+def _calendar(settings: Settings, workspace: Workspace) -> Calendar | None:
+    if "://" not in settings.landing:
+        return read_calendar(Path(settings.landing))
+    name = calendar_path(Path()).name
+    try:
+        return calendar_of(workspace.landing.place.read(name), f"{settings.landing}/{name}")
+    except FileNotFoundError:
+        return None
 
 
 def _landed_days(workspace: Workspace) -> list[date]:

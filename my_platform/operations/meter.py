@@ -1,4 +1,4 @@
-"""What computing a partition takes: seconds by the clock and of processors, memory, and bytes read."""
+"""What computing a partition takes: seconds by the clock and of processors, memory, bytes read, requests to buckets."""
 
 import resource
 import time
@@ -19,11 +19,19 @@ class Spent:
     cpu_s: float
     peak_bytes: int
     read_bytes: int
+    requests: int = 0
 
     def shared(self, partitions: int) -> "Spent":
         """An equal share for each of several partitions that were computed in one call."""
         n = max(partitions, 1)
-        return Spent(self.at_s, self.wall_s / n, self.cpu_s / n, self.peak_bytes, self.read_bytes // n)
+        return Spent(
+            self.at_s,
+            self.wall_s / n,
+            self.cpu_s / n,
+            self.peak_bytes,
+            self.read_bytes // n,
+            self.requests // n,
+        )
 
     def as_record(self, gpus: int) -> dict[str, Any]:
         """What is stored beside a value that held so many devices; the lake adds the seconds by the clock."""
@@ -33,6 +41,7 @@ class Spent:
             "cpu_seconds": round(self.cpu_s, 6),
             "peak_memory_bytes": self.peak_bytes,
             "bytes_read": self.read_bytes,
+            **({"requests": self.requests} if self.requests else {}),
         }
 
 
@@ -40,22 +49,25 @@ class Meter:
     """Reads what this process, its threads and the processes that it waited for have spent."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._lake, self._landing = workspace.lake, workspace.landing
+        self._workspace = workspace
         self.start()
 
     def start(self) -> None:
         """Leave out what was spent until now."""
-        self._wall, self._cpu, self._read = self._now()
+        self._wall, self._cpu, self._read, self._asked = self._now()
 
     def read(self) -> Spent:
         """What was spent since the meter was started; starts it again."""
-        wall, cpu, read = self._now()
+        wall, cpu, read, asked = self._now()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
-        spent = Spent(time.time(), wall - self._wall, cpu - self._cpu, peak, read - self._read)
-        self._wall, self._cpu, self._read = wall, cpu, read
+        spent = Spent(
+            time.time(), wall - self._wall, cpu - self._cpu, peak, read - self._read, asked - self._asked
+        )
+        self._wall, self._cpu, self._read, self._asked = wall, cpu, read, asked
         return spent
 
-    def _now(self) -> tuple[float, float, int]:
+    def _now(self) -> tuple[float, float, int, int]:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = time.process_time() + children.ru_utime + children.ru_stime
-        return time.perf_counter(), cpu_s, self._lake.bytes_read + self._landing.bytes_read
+        asked, lake, landing = self._workspace.requests, self._workspace.lake, self._workspace.landing
+        return time.perf_counter(), cpu_s, lake.bytes_read + landing.bytes_read, asked.total if asked else 0

@@ -28,6 +28,7 @@ from my_platform.storage.lake import Lake, partition_key
 from my_platform.storage.landing import Landed, Landing
 from my_platform.storage.retraining import FitDecisions
 from my_platform.storage.sealed import seal, tables_of, unseal
+from my_platform.storage.traffic import Requests
 
 # A decision says that a week is wanted and nothing else.
 _WANTED = b"is wanted".ljust(16)
@@ -143,10 +144,14 @@ class Workspace:
     ledger: PromotionLedger | None = None
     served: dict[str, Landed] = field(default_factory=dict)
     wanted: dict[str, frozenset[int]] = field(default_factory=dict)
+    marks: dict[str, int] = field(default_factory=dict)
 
     def look(self, *, verify: bool = False) -> dict[str, Landed]:
         """Reconcile the ledger with what lies in landing now."""
         self.landed = self.landing.scan(self.project.tables, verify=verify)
+        if self.decisions.is_marked:
+            # Before the look: what is added in between changes the mark, or is seen.
+            self.marks = {asset: self.decisions.mark(asset) for asset in self.project.decided}
         self.decided = self.decisions.scan(self.project.decided)
         self.wanted = self.fit_decisions.weeks(sorted(self.project.policies))
         self.look_at_champions()
@@ -202,8 +207,19 @@ class Workspace:
             return {partition_key(Grain.DAY, key): digest.hex() for key, digest in digests.items()}
         asset = name.removeprefix(DECIDED)
         grain = self.project.decided[asset]
-        digests = self.decisions.scan({asset: grain})[asset].landed.digests
+        if asset in self.marks and asset in self.decided and self.decisions.mark(asset) == self.marks[asset]:
+            digests = self.decided[asset].landed.digests
+        else:
+            digests = self.decisions.scan({asset: grain})[asset].landed.digests
         return {partition_key(grain, key): digest.hex() for key, digest in digests.items()}
+
+    @property
+    def requests(self) -> Requests | None:
+        """What was asked of buckets so far; None where landing and lake are folders."""
+        asked = [
+            each.traffic.so_far for each in (self.lake.store, self.landing.place) if hasattr(each, "traffic")
+        ]
+        return sum(asked, Requests()) if asked else None
 
     def source_states(self) -> dict[str, State]:
         """The landed tables and the decisions as states for the planner."""

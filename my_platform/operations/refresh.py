@@ -13,6 +13,7 @@ from my_platform.operations.faults import MOST_TRIES, wait_before, wait_s
 from my_platform.operations.outcome import Heads, Outcome, Request, go_on
 from my_platform.operations.platform import Workspace
 from my_platform.storage.lake import partition_key
+from my_platform.storage.traffic import Requests
 
 _MOST_ROUNDS = 50
 _OPEN = (Action.COMPUTE, Action.REUSE, Action.WITHDRAW)
@@ -39,6 +40,7 @@ class Report:
     unusable: dict[str, str] = field(default_factory=dict)
     misnamed: dict[str, str] = field(default_factory=dict)
     unfinished: list[str] = field(default_factory=list)
+    requests: Requests | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -61,6 +63,7 @@ class Report:
             **({"unfinished": self.unfinished} if self.unfinished else {}),
             "runs": self.runs,
             "seconds": round(self.seconds, 3),
+            **({"bucket": self.requests.as_json()} if self.requests is not None else {}),
         }
 
 
@@ -183,6 +186,7 @@ def refresh(
     """
     started = time.perf_counter()
     report = Report()
+    asked = workspace.requests
     workspace.lake.sweep()
     if workspace.lake.index.is_empty():
         workspace.lake.rebuild_index()
@@ -213,6 +217,8 @@ def refresh(
         report.misnamed |= landed.misnamed
         report.unfinished += [f"{workspace.landing.place.root}/{path}" for path in landed.unfinished]
     report.seconds = time.perf_counter() - started
+    if asked is not None:
+        report.requests = (workspace.requests or asked) - asked
     return report
 
 

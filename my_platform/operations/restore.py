@@ -5,16 +5,16 @@ import json
 import os
 import secrets
 import shutil
-import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 
 from my_platform.errors import HomeError, PlatformError
+from my_platform.learning.store_move import relocate
 from my_platform.operations.backup import (
     HOME,
     MANIFEST,
@@ -36,14 +36,6 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-# Where MLflow keeps the absolute place of files: table and column.
-_PLACES = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-    ("logged_models", "artifact_location"),
-)
 _CHUNK = 1 << 20
 
 
@@ -162,11 +154,10 @@ def _move_artifacts(database: Path, home: Path, backup: Path) -> None:
     old = Path(json.loads((backup / MANIFEST).read_bytes())["home"]).as_uri()
     if not database.exists() or old == home.as_uri():
         return
-    with closing(sqlite3.connect(database)) as connection, connection:
-        tables = {row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")}
-        for table, column in _PLACES:
-            if table in tables:
-                connection.execute(
-                    f"update {table} set {column} = ? || substr({column}, ?) where substr({column}, 1, ?) = ?",
-                    (home.as_uri(), len(old) + 1, len(old) + 1, f"{old}/"),
-                )
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(f"sqlite:///{database}")
+    try:
+        relocate(engine, old, home.as_uri())
+    finally:
+        engine.dispose()

@@ -143,6 +143,16 @@ def _only_one(settings: Settings) -> Iterator[None]:
         yield
 
 
+def is_served(settings: Settings) -> bool:
+    """Whether a `my-platform ui` holds the lock of a home."""
+    with contextlib.suppress(FileNotFoundError), open(settings.dagster_home / "ui.lock") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -51,7 +51,7 @@ def published(forecast: Forecast, settings: Settings, intended: str) -> list[Ass
     Args:
         intended: what the model is for and what it is not for, for its card.
     """
-    registry = Registry(settings.registry, Tracker(settings.mlflow_folder))
+    registry = Registry(settings.registry, Tracker.of(settings))
     return forecast_assets(
         forecast,
         threads=settings.threads,

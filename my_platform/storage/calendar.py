@@ -24,8 +24,13 @@ def calendar_path(landing: Path) -> Path:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a landed JSON object; raises SourceError where the file holds anything else."""
+    return json_object(path.read_bytes(), path)
+
+
+def json_object(data: bytes, path: Path | str) -> dict[str, Any]:
+    """A landed JSON object from its bytes; raises SourceError where they are anything else."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(data)
     except ValueError as error:
         raise SourceError(f"{path} is damaged: expected a JSON object, found {error}; land again") from error
     if not isinstance(value, dict):
@@ -33,7 +38,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def json_date(value: dict[str, Any], field: str, path: Path) -> date | None:
+def json_date(value: dict[str, Any], field: str, path: Path | str) -> date | None:
     """A field of a landed JSON object as a date, None for null; raises SourceError for anything else."""
     text = value.get(field, "no such field")
     if text is None:
@@ -50,9 +55,12 @@ def json_date(value: dict[str, Any], field: str, path: Path) -> date | None:
 def read_calendar(landing: Path) -> Calendar | None:
     """The calendar of a landing, None where nothing is landed yet; raises SourceError on a damaged file."""
     path = calendar_path(landing)
-    if not path.exists():
-        return None
-    value = read_json(path)
+    return calendar_of(path.read_bytes(), path) if path.exists() else None
+
+
+def calendar_of(data: bytes, path: Path | str) -> Calendar:
+    """The calendar that a file says; raises SourceError on a damaged one, which it names by its path."""
+    value = json_object(data, path)
     first, last = json_date(value, "first", path), json_date(value, "last", path)
     if first is None or (last is not None and last < first):
         raise SourceError(

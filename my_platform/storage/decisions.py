@@ -11,6 +11,7 @@ the day, with the same row elsewhere, finds it released; where the row was corre
 """
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -103,7 +104,19 @@ class Decisions:
         """Write a decision down; its path."""
         path = f"{FOLDER}/{asset}/{_partition(key, grain)}/{decision.id}.json"
         self.place.create(path, decision.data)
+        if self.is_marked:
+            self.place.create(_mark_of(asset), secrets.token_bytes(16))
         return f"{self.place.root}/{path}"
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether an object tells that a decision was added, so that nobody need list them: it is so in a bucket."""
+        return "://" in self.place.root
+
+    def mark(self, asset: str) -> int:
+        """What changes with each decision that is added about an asset; 0 before the first one."""
+        listed = self.place.stat(_mark_of(asset))
+        return listed.mark if listed is not None else 0
 
     def _decided(self, partitions: Mapping[int, Sequence[str]]) -> Decided:
         digests: dict[int, bytes] = {}
@@ -140,6 +153,10 @@ def released(decisions: Mapping[str, Decision]) -> frozenset[str]:
     return frozenset(
         row.digest for name, decision in decisions.items() if name not in undone for row in decision.rows
     )
+
+
+def _mark_of(asset: str) -> str:
+    return f"{FOLDER}/{asset}/.changed"
 
 
 def _damaged(place: LandingPlace, path: str) -> PlatformError:

@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from my_platform.errors import DamagedObject
+from my_platform.storage.traffic import Traffic
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
 STAGING = ".staging"
+# Objects that a bucket tells of in one request.
+PAGE = 1_000
 # What a writer on another machine, or in another container, has staged for longer than this was left behind.
 _LONGEST_WRITE_S = 86_400
 
@@ -130,6 +133,7 @@ class BucketStore:
     def __init__(self, store: "S3Store", root: str) -> None:
         self.store = store
         self.root = root
+        self.traffic = Traffic()
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> "BucketStore":
@@ -142,6 +146,7 @@ class BucketStore:
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
+        self.traffic.count(put=1, bytes_written=len(data))
         try:
             obstore.put(self.store, path, data, mode="create", use_multipart=False)
         except (AlreadyExistsError, PreconditionError):
@@ -151,14 +156,18 @@ class BucketStore:
     def read(self, path: str) -> bytes:
         import obstore
 
+        self.traffic.count(get=1)
         try:
-            return bytes(obstore.get(self.store, path).bytes())
+            data = bytes(obstore.get(self.store, path).bytes())
         except FileNotFoundError:
             raise DamagedObject(f"{self.root}/{path}", "the object is not there") from None
+        self.traffic.count(bytes_read=len(data))
+        return data
 
     def exists(self, path: str) -> bool:
         import obstore
 
+        self.traffic.count(head=1)
         try:
             obstore.head(self.store, path)
         except FileNotFoundError:
@@ -168,27 +177,49 @@ class BucketStore:
     def delete(self, path: str) -> None:
         import obstore
 
+        self.traffic.count(delete=1)
         with contextlib.suppress(FileNotFoundError):
             obstore.delete(self.store, path)
 
     def modified(self, path: str) -> float | None:
         import obstore
 
+        self.traffic.count(head=1)
         try:
             return float(obstore.head(self.store, path)["last_modified"].timestamp())
         except FileNotFoundError:
             return None
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        for path, size, _ in self.entries(prefix):
+            yield path, size
+
+    def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
+        """Paths, sizes in bytes and ETags of the objects below a folder, in no order."""
         import obstore
 
-        for page in obstore.list(self.store, prefix.rstrip("/") + "/" if prefix else None):
+        found = 0
+        for page in obstore.list(self.store, prefix.rstrip("/") + "/" if prefix else None, chunk_size=PAGE):
+            found += len(page)
             for entry in page:
-                yield entry["path"], entry["size"]
+                yield entry["path"], entry["size"], str(entry["e_tag"])
+        self.traffic.count(list=pages(found))
+
+    def replace(self, path: str, data: bytes) -> str:
+        """Write an object whatever lies there; its ETag."""
+        import obstore
+
+        self.traffic.count(put=1, bytes_written=len(data))
+        return str(obstore.put(self.store, path, data, use_multipart=False)["e_tag"])
 
     def sweep(self) -> int:
         """A bucket has no staging area: an upload that was cut off leaves nothing behind."""
         return 0
+
+
+def pages(objects: int) -> int:
+    """Requests that it takes to list so many objects."""
+    return max(1, -(-objects // PAGE))
 
 
 def open_store(location: str) -> FolderStore | BucketStore:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from my_platform.errors import PlatformError
-from my_platform.storage.objects import create_file, replace_file
+from my_platform.storage.objects import PAGE, create_file, pages, replace_file
+from my_platform.storage.traffic import Traffic
 
 SUFFIXES = (".parquet", ".csv", ".csv.zst", ".csv.gz")
 _KINDS = {
@@ -181,6 +182,7 @@ class LandingBucket:
 
         self.store = S3Store.from_url(url)
         self.root = url.rstrip("/")
+        self.traffic = Traffic()
 
     def list(self, name: str) -> Iterator[Listed]:
         for path, size, modified, tag in self._entries(f"{name}/"):
@@ -194,11 +196,15 @@ class LandingBucket:
     def read(self, path: str) -> bytes:
         import obstore
 
-        return bytes(obstore.get(self.store, path).bytes())
+        self.traffic.count(get=1)
+        data = bytes(obstore.get(self.store, path).bytes())
+        self.traffic.count(bytes_read=len(data))
+        return data
 
     def stat(self, path: str) -> Listed | None:
         import obstore
 
+        self.traffic.count(head=1)
         try:
             found = obstore.head(self.store, path)
         except FileNotFoundError:
@@ -213,12 +219,14 @@ class LandingBucket:
     def create(self, path: str, data: bytes) -> None:
         import obstore
 
+        self.traffic.count(put=1, bytes_written=len(data))
         obstore.put(self.store, path, data)
 
     def create_new(self, path: str, data: bytes) -> bool:
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
+        self.traffic.count(put=1, bytes_written=len(data))
         try:
             obstore.put(self.store, path, data, mode="create", use_multipart=False)
         except (AlreadyExistsError, PreconditionError):
@@ -230,7 +238,9 @@ class LandingBucket:
         from obstore.exceptions import InvalidPathError
 
         try:
-            for page in list(obstore.list(self.store, prefix)):
+            listed = list(obstore.list(self.store, prefix, chunk_size=PAGE))
+            self.traffic.count(list=pages(sum(map(len, listed))))
+            for page in listed:
                 for entry in page:
                     yield entry["path"], entry["size"], entry["last_modified"], str(entry["e_tag"])
         except InvalidPathError:
@@ -242,10 +252,11 @@ class LandingBucket:
 
         bucket, _, folder = self.root.removeprefix("s3://").partition("/")
         below = f"{folder}/" if folder else ""
-        pages = (
+        answers = (
             boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=below + prefix)
         )
-        for page in pages:
+        for page in answers:
+            self.traffic.count(list=1)
             for entry in page.get("Contents", ()):
                 yield entry["Key"].removeprefix(below), entry["Size"], entry["LastModified"], entry["ETag"]
 

@@ -319,5 +319,16 @@ class TraceIndex:
             connection.executemany("delete from landed where path=?", [(path,) for path in gone])
 
     @staticmethod
+    def relabel(path: Path, lake: str, landed: Iterable[LandedFile]) -> None:
+        """Tell an index that its objects and landed files lie elsewhere now, as they were; all of it or nothing."""
+        with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection, connection:
+            connection.execute("delete from about")
+            connection.execute("insert into about values (?)", (lake,))
+            connection.execute("delete from landed")
+            connection.executemany(
+                "insert into landed values (?,?,?,?,?,?)", [astuple(file) for file in landed]
+            )
+
+    @staticmethod
     def now_ns() -> int:
         return time.time_ns()

@@ -50,7 +50,7 @@ def assets(settings: Settings) -> list[Asset]:
     link = page_linker(settings.reports)
     profiles = {name: profile_table(valid) for name, valid in _VALID.items()}
     declared = _forecast(settings)
-    registry = Registry(settings.registry, Tracker(settings.mlflow_folder))
+    registry = Registry(settings.registry, Tracker.of(settings))
     return [
         *_RAW.values(),
         *(_KNOWN, _UNKNOWN),

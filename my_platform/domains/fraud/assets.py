@@ -105,7 +105,7 @@ def assets(settings: Settings) -> list[Asset]:
     spending = feature_asset(customer_spending, rows=valid["transactions"], events=valid["transactions"])
     usual = feature_asset(usual_spending, rows=spending, events=spending)
     risk = feature_asset(terminal_risk, rows=valid["transactions"], events=labelled_transactions)
-    registry = Registry(settings.registry, Tracker(settings.mlflow_folder))
+    registry = Registry(settings.registry, Tracker.of(settings))
     choice = lightgbm_choice(settings)
     trees = lightgbm_parameters(settings, choice)
     return [

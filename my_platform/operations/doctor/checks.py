@@ -1,6 +1,6 @@
 """The checks of `my-platform doctor`, in the order in which a person would look."""
 
-from my_platform.operations.doctor import of_code, of_dagster, of_home, of_ledgers, of_storage
+from my_platform.operations.doctor import of_code, of_dagster, of_home, of_ledgers, of_profile, of_storage
 from my_platform.operations.doctor.findings import Check, Finding, examine
 from my_platform.settings import Settings
 
@@ -20,6 +20,11 @@ def checks(*, deep: bool) -> dict[str, Check]:
         "unfinished files": of_home.unfinished,
         "libraries": of_code.libraries,
         "domains": of_code.domains,
+        "profile": of_profile.profile,
+        "PostgreSQL": of_profile.postgres,
+        "bucket": of_profile.bucket,
+        "MLflow": of_profile.mlflow,
+        "Ray": of_profile.ray,
         "landing": of_storage.landing,
         "lake": of_storage.lake,
         "trace index": of_storage.traces(deep=deep),

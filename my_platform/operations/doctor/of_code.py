@@ -18,8 +18,11 @@ def libraries(settings: Settings) -> Iterator[Told]:
     if any(url.startswith("s3://") for url in (settings.lake, settings.landing)):
         extras.add("s3")
     config = settings.dagster_home / "dagster.yaml"
-    if config.exists() and "postgres" in config.read_text():
-        extras.add("postgres")
+    lines = config.read_text().splitlines() if config.exists() else []
+    configured = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    extras |= {
+        extra for word, extra in (("postgres", "postgres"), ("dagster_ray", "ray")) if word in configured
+    }
     wrong, fitting = [], 0
     for text in importlib.metadata.requires("my-platform") or ():
         wanted = Requirement(text)

@@ -1,10 +1,9 @@
 """Checks of the Dagster instance: whether it opens, whether its tables fit, what runs, and whether a daemon does."""
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from my_platform.errors import HomeError
 from my_platform.operations.doctor.findings import Told, ok, problem, warning
 from my_platform.operations.home import open_instance
 from my_platform.operations.orphans import orphans
+from my_platform.operations.ui import is_served
 from my_platform.settings import Settings
 
 _MOST_SILENCE_S = 180
@@ -62,18 +62,18 @@ def runs(settings: Settings) -> Iterator[Told]:
             f"{len(gone)} runs stand as started whose process is gone, such as {gone[0].run_id}",
             "run `my-platform refresh`, which reports them as failed; what they had committed is kept",
         )
-    if waiting and not _is_served(settings):
+    if waiting and not is_served(settings):
         yield warning(
             f"{len(waiting)} runs wait to be started and no daemon runs, such as {waiting[0].run_id}",
             "start `my-platform ui`, or cancel them there",
         )
-    if not gone and not (waiting and not _is_served(settings)):
+    if not gone and not (waiting and not is_served(settings)):
         yield ok("no run was left behind")
 
 
 def daemon(settings: Settings) -> Iterator[Told]:
     """Whether the daemon of a home that is served is alive."""
-    if not _is_served(settings):
+    if not is_served(settings):
         yield ok("no `my-platform ui` serves this home, so nothing happens by itself")
         return
     with _opened(settings) as opened:
@@ -109,13 +109,3 @@ def _opened(settings: Settings) -> Iterator[dg.DagsterInstance]:
             os.environ.pop("DAGSTER_HOME", None)
         else:
             os.environ["DAGSTER_HOME"] = before
-
-
-def _is_served(settings: Settings) -> bool:
-    """Whether a `my-platform ui` holds the lock of a home."""
-    with suppress(FileNotFoundError), closing(open(settings.dagster_home / "ui.lock")) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
