@@ -87,13 +87,13 @@ class Level:
 
 
 def levels(history: History, targets: Targets, now_s: float, days: int) -> list[Level]:
-    """The service levels of the last days."""
+    """The service levels of the last days, what a whole team asks about first."""
     since_s = now_s - days * _DAY_S
     return [
-        *_freshness(history, targets, since_s, now_s),
-        *_windows(history, since_s, now_s),
         _deployed(history, targets, since_s),
         _rollbacks(history, since_s),
+        *_windows(history, since_s, now_s),
+        *_freshness(history, targets, since_s, now_s),
     ]
 
 

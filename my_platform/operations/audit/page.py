@@ -17,6 +17,7 @@ h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.4rem .6rem;border-bottom:1px solid #eee}
 th{font-weight:600;color:#555;background:#f4f4f4}
+.short td{white-space:nowrap}
 .met{color:#17692f;font-weight:600}.missed{color:#b3261e;font-weight:600}.none{color:#767676}
 """
 
@@ -39,6 +40,7 @@ def service_level_page(found: Mapping[str, Any]) -> str:
         _table(
             ["", "of", "cases", "measured", "target", "kept", ""],
             ([*map(escape, _level(level)), _verdict(level["met"])] for level in levels),
+            kind="short",
         ),
         "<h2>Where time goes, and what to do</h2>",
         _table(
@@ -87,7 +89,9 @@ def _verdict(met: bool | None) -> str:
     return f'<span class="{word}">{word if met is not None else "no case"}</span>'
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "long") -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="scroll {kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
