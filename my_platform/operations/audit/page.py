@@ -11,7 +11,7 @@ from typing import Any
 
 _STYLE = """
 body{margin:0;background:#fafafa;color:#222;font:15px/1.45 system-ui,sans-serif}
-main{max-width:1100px;margin:2rem auto;padding:0 1.2rem}
+main{max-width:1240px;margin:2rem auto;padding:0 1.2rem}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}
 .scroll{overflow-x:auto;background:#fff;border:1px solid #ddd}
 table{border-collapse:collapse;width:100%}
