@@ -133,18 +133,18 @@ def _freshness(history: History, targets: Targets, since_s: float, now_s: float)
     for cost in history.ledger:
         done.setdefault(cost.asset, {}).setdefault(cost.partition, []).append(cost.at_s)
     for asset, grain in sorted(history.grains.items()):
-        hours = []
+        taken_h = []
         for partition, times in done.get(asset, {}).items():
             landed_s = _landed_s(history, asset, partition, grain)
             after = [at_s for at_s in times if landed_s is not None and at_s >= landed_s]
             if landed_s is not None and landed_s >= since_s and after:
-                hours.append((min(after) - landed_s) / _HOUR_S)
+                taken_h.append((min(after) - landed_s) / _HOUR_S)
         table = history.landed.get(history.raw.get(asset, ""), {})
         for day, landed_s in table.items():
             if landed_s >= since_s and not any(at_s >= landed_s for at_s in done.get(asset, {}).get(day, ())):
-                hours.append((now_s - landed_s) / _HOUR_S)
-        if hours:
-            yield _within("freshness", asset, hours, targets.fresh_h)
+                taken_h.append((now_s - landed_s) / _HOUR_S)
+        if taken_h:
+            yield _within("freshness", asset, taken_h, targets.fresh_h)
 
 
 def _landed_s(history: History, asset: str, partition: str, grain: str) -> float | None:
@@ -171,12 +171,12 @@ def _windows(history: History, since_s: float, now_s: float) -> Iterator[Level]:
 
 
 def _deployed(history: History, targets: Targets, since_s: float) -> Level:
-    hours = []
+    taken_h = []
     for line in history.promoted:
         landed_s = _landed_s(history, line.model, line.last_day, "day")
         if line.action == "promote" and landed_s is not None and line.at_s >= max(since_s, landed_s):
-            hours.append((line.at_s - landed_s) / _HOUR_S)
-    return _within("new data to deployed model", "promotions", hours, targets.deployed_h)
+            taken_h.append((line.at_s - landed_s) / _HOUR_S)
+    return _within("new data to deployed model", "promotions", taken_h, targets.deployed_h)
 
 
 def _rollbacks(history: History, since_s: float) -> Level:
@@ -186,18 +186,18 @@ def _rollbacks(history: History, since_s: float) -> Level:
     return Level("rollbacks", "promotions", len(lines), f"{back}", "0", share, back == 0 if lines else None)
 
 
-def _within(name: str, about: str, hours: Sequence[float], most_h: float) -> Level:
+def _within(name: str, about: str, taken_h: Sequence[float], most_h: float) -> Level:
     target = f"{KEPT:.0%} within {most_h:g} h"
-    if not hours:
+    if not taken_h:
         return Level(name, about, 0, "no case", target, None, None)
-    share = sum(each <= most_h for each in hours) / len(hours)
-    high = quantiles(hours, n=20, method="inclusive")[-1] if len(hours) > 1 else hours[0]
-    figure = f"median {_told(median(hours))}, 95% within {_told(high)}"
-    return Level(name, about, len(hours), figure, target, share, share >= KEPT)
+    share = sum(each <= most_h for each in taken_h) / len(taken_h)
+    high = quantiles(taken_h, n=20, method="inclusive")[-1] if len(taken_h) > 1 else taken_h[0]
+    figure = f"median {_told(median(taken_h))}, 95% within {_told(high)}"
+    return Level(name, about, len(taken_h), figure, target, share, share >= KEPT)
 
 
-def _told(hours: float) -> str:
-    return f"{hours * 60:.1f} min" if abs(hours) < 1 else f"{hours:.1f} h"
+def _told(taken_h: float) -> str:
+    return f"{taken_h * 60:.1f} min" if abs(taken_h) < 1 else f"{taken_h:.1f} h"
 
 
 def _iso(at_s: float) -> str:
