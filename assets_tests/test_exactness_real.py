@@ -350,7 +350,8 @@ def test_the_default_model_is_as_good_as_claimed_and_not_better_than_it_can_be(p
     assert done["computed"] == {asset: [BENCHMARK_WEEK] for asset in sorted(weekly[2:])}
     # The lower bounds are a little below docs/results.md, the upper ones .01 and .015 above what one could know who
     # knows the generator and the past (docs/benchmarks.md, "What can be told at all"): beyond would be a leak.
-    assert 0.755 <= metrics["average_precision"] <= 0.789
+    # It is the best bundle of all, which is asked for .765 at three digits.
+    assert 0.765 <= round(metrics["average_precision"], 3) <= 0.789
     assert metrics["auc_roc"] >= 0.883
     assert 0.298 <= metrics["card_precision_at_100"] <= 0.318
 
