@@ -3,31 +3,16 @@
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-import pandera.polars as pa
 import polars as pl
 
-from my_platform.incremental.declare import Asset, last, table
-from my_platform.quality.contracts import Contract
+from assets_tests.operations.shop import ORDERS, shop_week
+from my_platform.incremental.declare import Asset
 from my_platform.quality.tables import raw_table, validated_table
 from my_platform.settings import Settings
+from my_platform.storage.landing_files import extend_calendar
 
 FIRST = date(1998, 1, 1)
 ROWS = 20
-
-
-class Orders(pa.DataFrameModel):
-    """Orders of one UTC day."""
-
-    ORDER_ID: int = pa.Field(unique=True)
-    ORDERED_AT: datetime
-    SHOP_ID: int
-    CENTS: int = pa.Field(ge=0)
-
-    class Config:
-        strict = True
-
-
-ORDERS = Contract(Orders, sort_by=("ORDERED_AT", "ORDER_ID"), time="ORDERED_AT")
 
 
 def assets(_settings: Settings) -> list[Asset]:
@@ -36,14 +21,8 @@ def assets(_settings: Settings) -> list[Asset]:
     return [raw, validated_table("validated/orders", raw, ORDERS), shop_week]
 
 
-@table("shop_week", reads={"orders": last("validated/orders", 7, at_least=1)})
-def shop_week(orders: pl.LazyFrame) -> pl.LazyFrame:
-    """Orders and their value by shop, over seven days."""
-    return orders.group_by("SHOP_ID").agg(pl.len(), pl.col("CENTS").sum()).sort("SHOP_ID")
-
-
 def land(landing: Path, first: int, days: int) -> None:
-    """Land days, counted from FIRST on."""
+    """Land days, counted from FIRST on, as a data set that ends with them."""
     folder = landing / "orders"
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(first, first + days):
@@ -58,3 +37,4 @@ def land(landing: Path, first: int, days: int) -> None:
             },
             schema_overrides={"ORDERED_AT": pl.Datetime("us")},
         ).write_parquet(folder / f"{day}.parquet")
+    extend_calendar(landing, FIRST, FIRST + timedelta(days=first + days - 1))

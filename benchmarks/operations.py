@@ -6,29 +6,21 @@
 import argparse
 import json
 import os
-import signal
-import socket
 import statistics
-import subprocess
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
+from assets_tests.homes import objects
+from assets_tests.operations.served import served, until
 from benchmarks import _orders
 from benchmarks._backfill import backfill
+from benchmarks._homes import FIRST
 from benchmarks._report import in_child, machine, platform_command, publish, run, table, temporary_folder
 
 PARTS = ("landing", "daemon")
 _DOMAIN = {"MY_PLATFORM_DOMAINS": "benchmarks._orders"}
-_LAUNCH = """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
-    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
-_STATUS = """query ($id: String!) { partitionBackfillOrError(backfillId: $id) {
-    ... on PartitionBackfill { status } ... on PythonError { message } } }"""
+_RUNS = "{ runsOrError { ... on Runs { results { runId } } } }"
 
 
 def main() -> None:
@@ -97,22 +89,33 @@ def ticks(home: str, landed: int) -> list[tuple[str, float, int]]:
 
 def _daemon(folder: Path, options: argparse.Namespace) -> tuple[str, list[str]]:
     home = folder / "home"
-    _orders.land(home / "landing", 0, options.days)
+    home.mkdir()
     environment = {"MY_PLATFORM_HOME": str(home), **_DOMAIN}
-    with _served(home, folder / "ui.log") as ask:
-        wall_s, runs = _backfilled(ask, options.days)
+    # Landed once the sensor that computes what is owed by itself has been stopped.
+    with served(home, domains="benchmarks._orders") as ui:
+        ui.stop_sensor()
+        _orders.land(home / "landing", 0, options.days)
+        last = str(_orders.FIRST + timedelta(days=options.days - 1))
+        until(lambda: last in json.dumps(ui.ask("{ assetNodes { partitionKeys } }")))
+        started = time.perf_counter()
+        status = ui.backfill()
+        wall_s = time.perf_counter() - started
+        runs = len(ui.ask(_RUNS)["runsOrError"]["results"])
+    if status != "COMPLETED_SUCCESS":
+        raise RuntimeError(f"the backfill ended as {status}")
     again = folder / "again"
     _orders.land(again / "landing", 0, options.days)
-    shell = run(
-        platform_command("backfill", "+shop_week", "--json"), {**environment, "MY_PLATFORM_HOME": str(again)}
-    )
+    shell = run(platform_command("backfill", "*", "--json"), {**environment, "MY_PLATFORM_HOME": str(again)})
+    for name, there in (("the daemon", objects(home)), ("the shell", objects(again))):
+        if len(there) != 3 * options.days:
+            raise RuntimeError(f"{name} computed {len(there)} of {3 * options.days} partitions")
     landing = folder / "handbook"
     run(
         platform_command("simulate", "--days", "60", "--start", "2018-04-01"),
         {"MY_PLATFORM_HOME": str(landing)},
     )
     in_child("benchmarks._bare:build", str(landing / "landing"), str(folder / "bare"), False, 1, 2)
-    sampled = [str(_first() + timedelta(days=40 + number)) for number in range(options.runs)]
+    sampled = [str(FIRST + timedelta(days=40 + number)) for number in range(options.runs)]
     plain = backfill(folder / "plain", landing / "landing", folder / "bare", sampled, "in_process")
     each_s, plain_s = wall_s / options.days, plain.wall_s / options.runs
     rows = [
@@ -137,86 +140,8 @@ def _daemon(folder: Path, options: argparse.Namespace) -> tuple[str, list[str]]:
         "",
         *table(["", "s", "ms a day", "runs"], rows),
         "",
-        f"One run a partition takes **{plain_s / each_s:.0f} ×** as long a day.",
+        f"One run a partition takes **{plain_s / each_s:.0f} ×** as long a day, for seven assets instead of three.",
     ]
-
-
-def _first() -> Any:
-    from benchmarks._homes import FIRST
-
-    return FIRST
-
-
-@contextmanager
-def _served(home: Path, log: Path) -> Iterator[Any]:
-    """The home under `my-platform ui`, with no sensor that computes what is owed by itself; asks its GraphQL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    def ask(query: str, **variables: Any) -> Any:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/graphql",
-            json.dumps({"query": query, "variables": variables}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=120) as response:
-            return json.load(response)["data"]
-
-    given = {"MY_PLATFORM_HOME": str(home), "MY_PLATFORM_SENSOR_INTERVAL_S": "86400", **_DOMAIN}
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            platform_command("ui", "--port", str(port)),
-            env={**os.environ, **given},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        _wait(lambda: _is_up(ask), 300)
-        yield ask
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(120)
-
-
-def _is_up(ask: Any) -> bool:
-    try:
-        return bool(ask("{ assetNodes { id } }")["assetNodes"])
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return False
-
-
-def _backfilled(ask: Any, days: int) -> tuple[float, int]:
-    """Seconds from the launch of a backfill of all assets to its end, and how many runs it took."""
-    first, last = (str(_orders.FIRST + timedelta(days=number)) for number in (0, days - 1))
-    keys = [node["assetKey"] for node in ask("{ assetNodes { assetKey { path } } }")["assetNodes"]]
-    names = [str(_orders.FIRST + timedelta(days=number)) for number in range(days)]
-    started = time.perf_counter()
-    launched = ask(_LAUNCH, params={"assetSelection": keys, "partitionNames": names, "tags": []})
-    found = launched["launchPartitionBackfill"]
-    if "backfillId" not in found:
-        raise RuntimeError(f"the backfill of {first} to {last} was not launched: {found}")
-    ended: list[str] = []
-
-    def is_over() -> bool:
-        ended[:] = [ask(_STATUS, id=found["backfillId"])["partitionBackfillOrError"]["status"]]
-        return ended[0].startswith(("COMPLETED", "FAILED", "CANCELED"))
-
-    _wait(is_over, 3600)
-    wall_s = time.perf_counter() - started
-    if ended != ["COMPLETED_SUCCESS"]:
-        raise RuntimeError(f"the backfill ended as {ended[0]}")
-    return wall_s, len(ask("{ runsOrError { ... on Runs { results { runId } } } }")["runsOrError"]["results"])
-
-
-def _wait(there: Any, patience_s: float) -> None:
-    ends = time.monotonic() + patience_s
-    while not there():
-        if time.monotonic() > ends:
-            raise RuntimeError(f"waited for {patience_s:.0f} s in vain")
-        time.sleep(1)
 
 
 if __name__ == "__main__":
