@@ -27,6 +27,8 @@ _ROOM_BYTES = 4 << 30
 
 Versions = dict[str, dict[str, str]]
 """Data version by partition by asset."""
+Objects = dict[Path, tuple[int, int]]
+"""Inode and time of change, in nanoseconds, by path below the lake."""
 
 
 @contextmanager
@@ -122,3 +124,13 @@ def handbook_folder() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the Handbook's data is not at {folder}; set MY_PLATFORM_HANDBOOK to its folder")
     return folder
+
+
+def objects(home: Path) -> Objects:
+    """The stored values, by their path, which asset, partition and fingerprint decide."""
+    lake = home / "lake"
+    return {
+        path.relative_to(lake): (about.st_ino, about.st_mtime_ns)
+        for path in lake.rglob("*.parquet")
+        if (about := path.stat())
+    }

@@ -23,6 +23,7 @@ from assets_tests.homes import (
     copied_checkout,
     folder_in_memory,
     land,
+    objects,
     session,
     start,
 )
@@ -83,16 +84,6 @@ def built(home: Path, code: Path, landing: Path) -> Clean:
 def current(home: Path) -> Versions:
     with session(home) as opened:
         return opened.versions()
-
-
-def objects(home: Path) -> dict[Path, tuple[int, int]]:
-    """Inode and time of the stored values, by their path, which asset, partition and fingerprint decide."""
-    lake = home / "lake"
-    return {
-        path.relative_to(lake): (about.st_ino, about.st_mtime_ns)
-        for path in lake.rglob("*.parquet")
-        if (about := path.stat())
-    }
 
 
 def partitions(paths: Iterable[Path]) -> Counter[tuple[str, str]]:

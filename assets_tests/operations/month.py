@@ -34,15 +34,10 @@ SETTINGS: dict[str, object] = {"boosting_rounds": 30, "training_window_days": 14
 
 @dataclass(frozen=True)
 class Happening:
-    """What lands at one moment.
-
-    Attributes:
-        refused: tables whose files are refused from now on, by the day of the file.
-    """
+    """What lands at one moment."""
 
     name: str
     happens: Callable[[Path], object]
-    refused: tuple[str, ...] = ()
 
 
 def begin(landing: Path) -> None:
@@ -98,7 +93,7 @@ def happenings(aside: Path) -> list[Happening]:
     return [
         Happening("three days as they should be", days(3)),
         Happening("a day that lands twice", lands_twice),
-        Happening("a file that is cut short", broken, (f"raw/transactions {day(BEFORE + 5)}",)),
+        Happening("a file that is cut short", broken),
         Happening("the same file, whole", repaired),
         Happening("a day and labels that do not land", held_back),
         Happening("they land late", comes_late),
@@ -120,19 +115,6 @@ def happenings(aside: Path) -> list[Happening]:
 def _place(aside: Path, path: Path) -> Path:
     aside.mkdir(parents=True, exist_ok=True)
     return aside / f"{path.parent.name}-{path.name}"
-
-
-Objects = dict[Path, tuple[int, int]]
-
-
-def objects(home: Path) -> Objects:
-    """Inode and time of the stored values by their path, which asset, partition and fingerprint decide."""
-    lake = home / "lake"
-    return {
-        path.relative_to(lake): (about.st_ino, about.st_mtime_ns)
-        for path in lake.rglob("*.parquet")
-        if ".tmp-" not in path.name and (about := path.stat())
-    }
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def audit(
 
     settings = settings_of_call()
     with session.opened(settings) as opened:
-        found = audited(settings, opened.workspace, opened.heads.instance, time.time(), days)
+        found = audited(settings, opened.workspace, opened.heads, time.time(), days)
     if page:
         path = page_path(settings.reports)
         try:

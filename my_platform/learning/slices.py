@@ -58,10 +58,13 @@ def slice_figures(scored: pl.DataFrame, columns: Sequence[str], *, replicates: i
 def slices_of(rows: pl.DataFrame, column: str) -> list[tuple[str, pl.DataFrame]]:
     """The rows of each value of a column, in the order of the values; flags read yes and no.
 
-    Rows without a value belong to every slice: a kind of fraud is told from all that is genuine.
+    Rows without a value belong to every slice: a kind of fraud is told from all that is genuine. Where there is but
+    one kind its slice is all rows, and none is told.
     """
-    values = rows.get_column(column).drop_nulls().unique().sort()
-    member = pl.col(column)
+    found, member = rows.get_column(column), pl.col(column)
+    values = found.drop_nulls().unique().sort()
+    if found.has_nulls() and len(values) == 1:
+        return []
     return [(in_words(value), rows.filter((member == value) | member.is_null())) for value in values]
 
 

@@ -9,8 +9,8 @@ import dagster as dg
 
 from my_platform.errors import PlatformError
 from my_platform.fetching.fetch import Fetched, fetch
-from my_platform.operations.heads import wrong_instance
 from my_platform.operations.home import load_sources
+from my_platform.operations.home_sensor import home_sensor
 from my_platform.settings import Settings
 from my_platform.storage.objects import locked_if_free
 from my_platform.storage.places import open_place
@@ -74,16 +74,7 @@ def fetch_sensor(
         dagster_home: the only instance that is served; None for any.
     """
 
-    @dg.sensor(
-        name=FETCH_SENSOR,
-        minimum_interval_seconds=interval_s,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Lands the finished days of the databases and HTTP APIs that the domains declare.",
-    )
-    def ask_sources(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        reason = wrong_instance(context.instance, dagster_home)
-        if reason is not None:
-            return dg.SkipReason(reason)
+    def ask_sources(context: dg.SensorEvaluationContext) -> str:
         found = sources()
         failed = [done.failed for done in found.values() if done.failed]
         told = [
@@ -95,9 +86,15 @@ def fetch_sensor(
         if failed:
             # The tick fails, so that it is seen; what had landed has landed.
             raise PlatformError("; ".join([*failed, *(f"landed {each}" for each in told)]))
-        return dg.SkipReason(f"landed {', '.join(told)}" if told else "no source has anything new")
+        return f"landed {', '.join(told)}" if told else "no source has anything new"
 
-    return ask_sources
+    return home_sensor(
+        FETCH_SENSOR,
+        "Lands the finished days of the databases and HTTP APIs that the domains declare.",
+        ask_sources,
+        dagster_home=dagster_home,
+        interval_s=interval_s,
+    )
 
 
 def fetch_for_a_tick(settings: Settings) -> dict[str, Fetched]:

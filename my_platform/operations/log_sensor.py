@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from my_platform.operations.heads import wrong_instance
+from my_platform.operations.home_sensor import home_sensor
 from my_platform.serving.label_landing import LandedLabels
 from my_platform.serving.log_landing import LandedLog
 
@@ -25,16 +25,7 @@ def log_sensor(
         dagster_home: the only instance that is served; None for any.
     """
 
-    @dg.sensor(
-        name=LOG_SENSOR,
-        minimum_interval_seconds=interval_s,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Lands each day that the scoring service has logged, and the labels it was told, when the day is over.",
-    )
-    def land_prediction_logs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        reason = wrong_instance(context.instance, dagster_home)
-        if reason is not None:
-            return dg.SkipReason(reason)
+    def land_prediction_logs(context: dg.SensorEvaluationContext) -> str:
         landed = land()
         for table, done in landed.items():
             if isinstance(done, LandedLabels):
@@ -44,6 +35,12 @@ def log_sensor(
         told = [
             f"{table} {day}: {rows:,} rows" for table, days in written.items() for day, rows in days.items()
         ]
-        return dg.SkipReason(f"landed {', '.join(told)}" if told else "no finished day of a log has changed")
+        return f"landed {', '.join(told)}" if told else "no finished day of a log has changed"
 
-    return land_prediction_logs
+    return home_sensor(
+        LOG_SENSOR,
+        "Lands each day that the scoring service has logged, and the labels it was told, when the day is over.",
+        land_prediction_logs,
+        dagster_home=dagster_home,
+        interval_s=interval_s,
+    )

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +269,7 @@ class Move:
                     at = listed.mtime_ns + _SETTLED_NS
                     yield LandedFile(listed.path, listed.size, listed.mtime_ns, listed.mark, digest, at)
 
-    @property
+    @cached_property
     def project(self) -> Project:
         prepare_domains(self.here)
         return load_project(self.here)

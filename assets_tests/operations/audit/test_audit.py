@@ -1,6 +1,9 @@
 """The audit of real homes, by command."""
 
+import inspect
 import json
+import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,9 @@ from typer.testing import CliRunner
 from assets_tests.operations import shop
 from my_platform.cli import app
 from my_platform.operations import session
+from my_platform.operations.alerts import conditions
+from my_platform.operations.audit import findings
+from my_platform.operations.audit.facts import history
 
 DAYS = 9
 
@@ -51,6 +57,38 @@ def test_a_healthy_home_has_no_finding_and_keeps_its_levels(home: Path) -> None:
     fresh = {each["about"]: each for each in found["service_levels"] if each["name"] == "freshness"}
     assert {name: each["cases"] for name, each in fresh.items()}["validated/orders"] == DAYS
     assert all(each["met"] for each in fresh.values())
+
+
+def test_a_file_that_lands_again_as_it_was_is_fresh_and_a_refused_one_is_not(home: Path) -> None:
+    shop.land_days(home, DAYS)
+    refresh(home)
+    shop.land(home, shop.FIRST)
+    refused = shop.land(home, shop.FIRST + timedelta(days=1))
+    refused.write_text("no table")
+    refresh(home)
+
+    found = audit(home)
+
+    (raw,) = [each for each in found["service_levels"] if each["about"] == "raw/orders"]
+    # Nothing had to be done of the first, and the refused one has been lying there since it landed.
+    assert raw["cases"] == DAYS - 1
+    assert untaken(home) == {"raw/orders": [str(shop.FIRST + timedelta(days=1))]}
+
+
+def untaken(home: Path) -> Any:
+    with session.opened(shop.settings(home)) as opened:
+        opened.workspace.look()
+        return history(opened.workspace, opened.heads).untaken
+
+
+def test_what_there_is_to_do_names_commands_that_exist() -> None:
+    text = inspect.getsource(findings) + inspect.getsource(conditions)
+    named = set(re.findall(r"my-platform ([a-z][a-z-]*)", text))
+    known = {
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+    }
+    assert named
+    assert named <= {name.replace("_", "-") for name in known}
 
 
 def test_a_value_that_was_lost_and_computed_again_is_told(home: Path) -> None:

@@ -61,9 +61,9 @@ def test_what_did_not_land_or_was_not_taken_over_counts_as_long_as_it_has_lasted
         missing={"orders": ["2026-01-15"]},
         due_h={"orders": 6},
         ledger=[cost("raw/orders", "2026-01-13", "2026-01-14T03")],
+        untaken={"raw/orders": ["2026-01-14"]},
         grains={"raw/orders": "day"},
         sources={"raw/orders": frozenset({"orders"})},
-        raw={"raw/orders": "orders"},
     )
 
     found = of(history)

@@ -18,7 +18,6 @@ from my_platform.domains.fraud.scored_requests import (
     FEATURE_ASSETS,
     SKEW,
     TABLE,
-    VALIDATED,
     WATCH,
     logged_table,
     scored_contract,
@@ -149,47 +148,36 @@ def logged(settings: Settings) -> list[LoggedTable]:
     return [logged_table(_columns_of([made[name] for name in FEATURE_ASSETS]))]
 
 
-def _scenarios(settings: Settings) -> list[Asset]:
-    """The kinds of reported frauds, for a home that has them: no model reads them, only its evaluation."""
-    contract = contracts.FRAUD_SCENARIOS
-    raw = raw_table(
-        f"raw/{SCENARIOS}",
-        contract,
-        source=SCENARIOS,
-        description="Kinds of reported frauds, as they landed.",
-    )
+def _optional(
+    settings: Settings, name: str, contract: Contract, watch: Watch, what: str, landed: str
+) -> list[Asset]:
+    """A daily table that a home may be without: as it landed, its valid rows, their profiles and checks."""
+    raw = raw_table(f"raw/{name}", contract, source=name, description=f"{what} {landed}.")
     valid = validated_table(
-        f"validated/{SCENARIOS}",
-        raw,
-        contract,
-        description="Kinds of reported frauds that keep the contract, sorted.",
+        f"validated/{name}", raw, contract, description=f"{what} that keep the contract, sorted."
     )
     profiles = profile_table(valid)
-    checks = check_table(
-        valid, profiles, contracts.WATCH_FRAUD_SCENARIOS, publish=page_linker(settings.reports)
-    )
-    return [raw, valid, profiles, checks]
+    return [raw, valid, profiles, check_table(valid, profiles, watch, publish=page_linker(settings.reports))]
+
+
+def _scenarios(settings: Settings) -> list[Asset]:
+    """The kinds of reported frauds, for a home that has them: no model reads them, only its evaluation."""
+    contract, watch = contracts.FRAUD_SCENARIOS, contracts.WATCH_FRAUD_SCENARIOS
+    return _optional(settings, SCENARIOS, contract, watch, "Kinds of reported frauds", "as they landed")
 
 
 def _served(settings: Settings, features: Sequence[Asset]) -> list[Asset]:
     """What the scoring service logged, where there is one, and how it compares with what models are trained on."""
     contract = scored_contract(_columns_of(features))
-    raw = raw_table(
-        f"raw/{TABLE}",
-        contract,
-        source=TABLE,
-        description="Card transactions as the service scored them, landed from its log.",
-    )
-    valid = validated_table(
-        VALIDATED, raw, contract, description="Scored card transactions that keep the contract, sorted."
-    )
-    profiles = profile_table(valid)
-    checks = check_table(valid, profiles, WATCH, publish=page_linker(settings.reports))
     return [
-        raw,
-        valid,
-        profiles,
-        checks,
+        *_optional(
+            settings,
+            TABLE,
+            contract,
+            WATCH,
+            "Scored card transactions",
+            "as the service scored them, landed from its log",
+        ),
         skew_asset(features),
         scored_transactions(settings.registry / "bundles"),
         monitor_asset(monitor_publisher(settings.reports / USE / "serving")),

@@ -45,13 +45,12 @@ def test_set(
 ) -> pl.LazyFrame:
     """The week's test rows by the Handbook's protocol, with their features, labels and slices."""
     features = joined(spending, usual, risk)
-    # Of several reports on one fraud the last tells its kind; where none is known of any fraud, there are no slices.
-    kinds = scenarios.sort("REPORTED_AT").unique("TRANSACTION_ID", keep="last", maintain_order=True).collect()
-    of_fraud = pl.col("SCENARIO") if kinds.is_empty() else pl.col("SCENARIO").fill_null(UNKNOWN_SCENARIO)
+    # Of several reports on one fraud the last tells its kind.
+    kinds = scenarios.sort("REPORTED_AT").unique("TRANSACTION_ID", keep="last", maintain_order=True)
     return (
         protocol.test_rows(transactions, reports, date.fromisoformat(partition))
         .join(features.drop("TX_DATETIME", "CUSTOMER_ID"), on="TRANSACTION_ID", how="inner")
-        .join(kinds.lazy().select("TRANSACTION_ID", "SCENARIO"), on="TRANSACTION_ID", how="left")
+        .join(kinds.select("TRANSACTION_ID", "SCENARIO"), on="TRANSACTION_ID", how="left")
         .select(
             "TRANSACTION_ID",
             "TX_DATETIME",
@@ -60,7 +59,7 @@ def test_set(
             AMOUNT_FROM=_amount_band(),
             NEW_CARD=pl.col("CUSTOMER_ID_NB_TX_30DAY_WINDOW") == 1,
             NEW_TERMINAL=pl.col("TERMINAL_ID_NB_TX_30DAY_WINDOW") == 0,
-            FRAUD_SCENARIO=pl.when("IS_FRAUD").then(of_fraud),
+            FRAUD_SCENARIO=pl.when("IS_FRAUD").then(pl.col("SCENARIO").fill_null(UNKNOWN_SCENARIO)),
             IS_FRAUD="IS_FRAUD",
         )
         .sort("TX_DATETIME", "TRANSACTION_ID")
@@ -186,7 +185,7 @@ def test_set_asset(features: Mapping[str, Column]) -> Asset:
             "NEW_TERMINAL": Column(pl.Boolean(), "whether no report on the terminal is known from 30 days"),
             "FRAUD_SCENARIO": Column(
                 pl.Int64(),
-                "the kind of a fraud, 0 for unknown; null where it is genuine, or no kind is known of any fraud",
+                "the kind of a fraud, 0 for unknown; null where it is genuine",
             ),
             "IS_FRAUD": Column(pl.Boolean(), "the label as it was known before T0 + 14"),
         },

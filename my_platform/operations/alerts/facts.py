@@ -19,7 +19,7 @@ from my_platform.learning.health import Health, breaches
 from my_platform.learning.ledger import Line, Served
 from my_platform.operations.alerts.conditions import Ailing, FailedCheck, FailedRun, Known, Refusal
 from my_platform.operations.alerts.said import iso
-from my_platform.operations.audit.facts import current_trends as trends
+from my_platform.operations.audit.facts import trends_of_the_day
 from my_platform.operations.backfill_job import BACKFILL_TAG
 from my_platform.operations.check_results import stored_results
 from my_platform.operations.heads import DagsterHeads, asset_key
@@ -72,6 +72,7 @@ def look(
     runs, of_runs = _failed_runs(heads.instance, cursors.get("runs", {}), now_s)
     lines, of_lines = _promotions(models, cursors.get("promotions"), now_s)
     ailing, of_health = _health(settings, models, cursors.get("health", {}))
+    trends, of_trends = trends_of_the_day(workspace, cursors.get("trends", {}), now_s)
     known = Known(
         refused=list(_refusals(workspace, planned)),
         unusable={
@@ -85,9 +86,12 @@ def look(
         over_budget=dict(_over_budget(models)),
         failed_runs=runs,
         promotions=lines,
-        trends=trends(workspace),
+        trends=trends,
     )
-    return Seen(known, {"checks": checks, "runs": of_runs, "promotions": of_lines, "health": of_health})
+    return Seen(
+        known,
+        {"checks": checks, "runs": of_runs, "promotions": of_lines, "health": of_health, "trends": of_trends},
+    )
 
 
 def _refusals(workspace: Workspace, planned: Planned) -> Iterator[Refusal]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from my_platform.operations.alerts.telling import Told
-from my_platform.operations.heads import wrong_instance
+from my_platform.operations.home_sensor import home_sensor
 
 ALERT_SENSOR = "alerts"
 
@@ -21,21 +21,18 @@ def alert_sensor(
         dagster_home: the only instance that is served; None for any.
     """
 
-    @dg.sensor(
-        name=ALERT_SENSOR,
-        minimum_interval_seconds=interval_s,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Sends alerts: failed runs and checks, refused and missing days, drift, budgets, promotions.",
-    )
-    def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        reason = wrong_instance(context.instance, dagster_home)
-        if reason is not None:
-            return dg.SkipReason(reason)
+    def alerts(context: dg.SensorEvaluationContext) -> str:
         told = tell(context.instance)
         for receiver, why in told.failed.items():
             context.log.warning(f"{receiver} does not have all alerts yet: {why}")
-        return dg.SkipReason(
+        return (
             f"{len(told.open)} alerts last, {len(told.notices)} were new, {told.waiting} wait for a receiver"
         )
 
-    return alerts
+    return home_sensor(
+        ALERT_SENSOR,
+        "Sends alerts: failed runs and checks, refused and missing days, drift, budgets, promotions.",
+        alerts,
+        dagster_home=dagster_home,
+        interval_s=interval_s,
+    )

@@ -2,25 +2,32 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 
 from my_platform.incremental.declare import Grain, day_key, ordinal
+from my_platform.incremental.planner import Action
 from my_platform.operations.audit.findings import FailedWork, Spendings
 from my_platform.operations.audit.levels import History, Promoted
 from my_platform.operations.audit.trends import LEAST_WEEKS, Computed, Trend, trends, week_of
 from my_platform.operations.missing import missing
+from my_platform.operations.outcome import Heads
 from my_platform.operations.platform import Workspace
+from my_platform.operations.refresh import plan_as_it_is
 from my_platform.storage.trace_index import Cost
 
 _MOST_RUNS = 1_000
+_DAY_S = 86_400.0
 _TREES = {"lightgbm", "xgboost", "catboost"}
+_UNTAKEN = (Action.COMPUTE, Action.REUSE, Action.REFUSED)
 _NOT_DONE = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 def spendings(workspace: Workspace, instance: dg.DagsterInstance) -> Spendings:
     """What was spent in a home; of failed runs the last ``_MOST_RUNS``."""
-    ledger = sorted(workspace.lake.index.costs(), key=lambda cost: (cost.at_s, cost.asset, cost.partition))
+    ledger = list(workspace.lake.index.costs())
     project = workspace.project
     contenders = project.contenders
     devices = {asset.pool for asset in project.assets.values() if asset.gpus and asset.pool}
@@ -48,17 +55,24 @@ def computed_values(workspace: Workspace) -> dict[tuple[str, str, str], Computed
     }
 
 
-def current_trends(workspace: Workspace) -> list[Trend]:
-    """What takes more per row from week to week."""
-    ledger = sorted(workspace.lake.index.costs(), key=lambda cost: cost.at_s)
+def trends_of_the_day(
+    workspace: Workspace, cursor: Mapping[str, Any], now_s: float
+) -> tuple[list[Trend], Mapping[str, Any]]:
+    """What takes more per row from week to week, and the cursor for the next look.
+
+    Alerts are looked for every minute, and what grows over weeks is read once a day (UTC).
+    """
+    day = int(now_s // _DAY_S)
+    if cursor.get("day") == day:
+        return [Trend(**each) for each in cursor["found"]], cursor
+    ledger = list(workspace.lake.index.costs())
     weeks = {week_of(cost.at_s) for cost in ledger}
-    # An alert is looked for every minute: a young home need not read its traces for it.
-    if len(weeks) < LEAST_WEEKS:
-        return []
-    return trends(ledger, computed_values(workspace), _windows(workspace))
+    enough = len(weeks) >= LEAST_WEEKS
+    found = trends(ledger, computed_values(workspace), _windows(workspace)) if enough else []
+    return found, {"day": day, "found": [asdict(each) for each in found]}
 
 
-def history(workspace: Workspace) -> History:
+def history(workspace: Workspace, heads: Heads) -> History:
     """When files landed and what was computed and promoted since."""
     assets = workspace.project.assets
     return History(
@@ -68,17 +82,13 @@ def history(workspace: Workspace) -> History:
             for name, days in missing(workspace).items()
             if (source := assets[name].source) is not None
         },
-        raw={
-            asset.name: asset.source
-            for asset in assets.values()
-            if asset.source is not None and asset.grain is Grain.DAY
-        },
+        untaken=_untaken(workspace, heads),
         due_h={
             asset.source: asset.due_h
             for asset in assets.values()
             if asset.source is not None and asset.due_h is not None and asset.grain is Grain.DAY
         },
-        ledger=sorted(workspace.lake.index.costs(), key=lambda cost: cost.at_s),
+        ledger=list(workspace.lake.index.costs()),
         grains={asset.name: asset.grain.value for asset in assets.values() if asset.grain is not Grain.ONCE},
         models=frozenset(one.model for one in workspace.project.contenders),
         reports=frozenset(one.evaluation for one in workspace.project.contenders),
@@ -97,6 +107,16 @@ def _windows(workspace: Workspace) -> dict[str, int]:
         asset.name: max((-read.first for read in asset.reads.values()), default=0)
         for asset in workspace.project.assets.values()
     }
+
+
+def _untaken(workspace: Workspace, heads: Heads) -> dict[str, list[str]]:
+    """By raw asset, the days whose landed file is not what is current."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for entry in plan_as_it_is(workspace, heads).entries:
+        asset = workspace.project.assets[entry.asset]
+        if asset.source is not None and asset.grain is Grain.DAY and entry.action in _UNTAKEN:
+            found[asset.name].append(day_key(entry.key))
+    return found
 
 
 def _sources(workspace: Workspace, name: str) -> frozenset[str]:

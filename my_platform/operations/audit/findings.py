@@ -116,7 +116,7 @@ def _repeated(spent: Spendings) -> Iterator[Finding]:
             "computed_again",
             "partitions were computed again from the same inputs, since their value was no longer stored",
             gone,
-            "keep values longer before `my-platform gc` removes them, or look for damage with `my-platform verify`",
+            "keep values longer before `my-platform gc` removes them, or look for damage with `my-platform refresh --verify`",
         )
 
 
@@ -215,7 +215,7 @@ def _grows(spent: Spendings, trend: Trend) -> Finding:
         f"{trend.measure} of {trend.asset} grow from week to week",
         trend.said,
         [trend.asset, f"weeks {trend.first_week} to {trend.last_week}"],
-        f"`my-platform costs --by run` and `my-platform lineage {trend.asset}` show what it reads; bound its window",
+        f"bound its window: `my-platform why {trend.asset} PARTITION` shows what it reads",
         max(wall * (1 - 1 / trend.times), 0.0) if trend.of_time else 0.0,
     )
 

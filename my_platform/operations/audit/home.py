@@ -3,21 +3,20 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import dagster as dg
-
 from my_platform.operations.audit.facts import history, spendings
 from my_platform.operations.audit.findings import findings
 from my_platform.operations.audit.levels import Targets, experiments, levels
+from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.platform import Workspace
 from my_platform.settings import Settings
 
 
 def audit(
-    settings: Settings, workspace: Workspace, instance: dg.DagsterInstance, now_s: float, days: int
+    settings: Settings, workspace: Workspace, heads: DagsterHeads, now_s: float, days: int
 ) -> dict[str, Any]:
     """What was found, the service levels of the last days, and what there is nothing to tell of from."""
     workspace.look()
-    spent, past = spendings(workspace, instance), history(workspace)
+    spent, past = spendings(workspace, heads.instance), history(workspace, heads)
     targets = Targets(settings.fresh_within_h, settings.deployed_within_h)
     return {
         "at": datetime.fromtimestamp(now_s, UTC).isoformat(timespec="seconds"),

@@ -38,7 +38,7 @@ class History:
         landed: by landed table and day, when its file was written, in seconds since 1970.
         missing: by landed table, the days that are due and have not landed.
         due_h: by landed table, hours after the end of a day by which it has to be there.
-        raw: the landed table that a raw asset takes over, day by day.
+        untaken: by raw asset, the days that have landed and are not its current values: owed still, or refused.
         grains: ``day`` or ``week`` by asset.
         sources: by asset, the landed tables that it is made of.
         code: the code version by (asset, partition, fingerprint).
@@ -47,7 +47,7 @@ class History:
     landed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     missing: Mapping[str, Sequence[str]] = field(default_factory=dict)
     due_h: Mapping[str, int] = field(default_factory=dict)
-    raw: Mapping[str, str] = field(default_factory=dict)
+    untaken: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ledger: Sequence[Cost] = ()
     grains: Mapping[str, str] = field(default_factory=dict)
     models: frozenset[str] = frozenset()
@@ -139,9 +139,9 @@ def _freshness(history: History, targets: Targets, since_s: float, now_s: float)
             after = [at_s for at_s in times if landed_s is not None and at_s >= landed_s]
             if landed_s is not None and landed_s >= since_s and after:
                 taken_h.append((min(after) - landed_s) / _HOUR_S)
-        table = history.landed.get(history.raw.get(asset, ""), {})
-        for day, landed_s in table.items():
-            if landed_s >= since_s and not any(at_s >= landed_s for at_s in done.get(asset, {}).get(day, ())):
+        for day in history.untaken.get(asset, ()):
+            landed_s = _landed_s(history, asset, day, grain)
+            if landed_s is not None and landed_s >= since_s:
                 taken_h.append((now_s - landed_s) / _HOUR_S)
         if taken_h:
             yield _within("freshness", asset, taken_h, targets.fresh_h)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from my_platform.operations.heads import wrong_instance
+from my_platform.operations.home_sensor import home_sensor
 from my_platform.operations.retraining.decide import Asked
 
 RETRAIN_SENSOR = "retrain_by_policy"
@@ -28,16 +28,7 @@ def retrain_sensor(
         dagster_home: the only instance that is served; None for any.
     """
 
-    @dg.sensor(
-        name=RETRAIN_SENSOR,
-        minimum_interval_seconds=interval_s,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Decides by the retraining policies which weeks of which models are fitted, and why.",
-    )
-    def retrain_by_policy(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        reason = wrong_instance(context.instance, dagster_home)
-        if reason is not None:
-            return dg.SkipReason(reason)
+    def retrain_by_policy(context: dg.SensorEvaluationContext) -> str:
         asked = ask(context.instance, _seen(context.cursor))
         marks = json.dumps({each.model: each.mark for each in asked}, sort_keys=True)
         # A decision changes what the mark is made of: the next tick asks once more, and finds it decided.
@@ -46,9 +37,15 @@ def retrain_sensor(
         for each in asked:
             if each.written:
                 context.log.info(each.said)
-        return dg.SkipReason("; ".join(each.said for each in asked) or "no model has a retraining policy")
+        return "; ".join(each.said for each in asked) or "no model has a retraining policy"
 
-    return retrain_by_policy
+    return home_sensor(
+        RETRAIN_SENSOR,
+        "Decides by the retraining policies which weeks of which models are fitted, and why.",
+        retrain_by_policy,
+        dagster_home=dagster_home,
+        interval_s=interval_s,
+    )
 
 
 def _seen(cursor: str | None) -> Mapping[str, str]:
