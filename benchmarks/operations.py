@@ -121,7 +121,7 @@ def _daemon(folder: Path, options: argparse.Namespace) -> tuple[str, list[str]]:
     rows = [
         ["the UI's backfill, by the daemon", f"{wall_s:.0f}", f"{each_s * 1e3:.0f}", str(runs)],
         [
-            "`my-platform backfill`, from the shell",
+            "the command, from the shell",
             f"{shell.wall_s:.0f}",
             f"{shell.wall_s / options.days * 1e3:.0f}",
             "",
