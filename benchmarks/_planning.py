@@ -1,11 +1,15 @@
-"""The planner and Dagster's own stale status on the same graph: eight daily assets with windows up to a year."""
+"""The planner and Dagster's own stale status on the same graph: eight daily assets with windows up to a year.
+
+Larger homes have copies of that graph, each over the same landed days.
+"""
 
 import hashlib
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 from pathlib import Path
@@ -28,6 +32,7 @@ from my_platform.storage.trace_index import Trace, TraceIndex
 FIRST = date(1990, 1, 1)
 CODE = "c0de"
 LANDED = "landing:a"
+INDEX = "lake/index.sqlite"
 READS: Mapping[str, tuple[Read, ...]] = {
     "a": (Read(LANDED),),
     "b": (Read("a"),),
@@ -104,15 +109,73 @@ def from_dagster(folder: str, days: int, sample: int, repeats: int) -> dict[str,
     return {"seconds": seconds, "asked": sample * len(names), "statuses": statuses}
 
 
-def _computed(days: int) -> tuple[list[Node], State, dict[str, Past]]:
-    """The nodes, the landed days, and what is known once everything was computed."""
-    nodes = {
-        name: Node(name, Grain.DAY, tuple((f"r{i}", read) for i, read in enumerate(reads)), CODE)
-        for name, reads in READS.items()
-    }
-    order = in_order(nodes)
+def simulate_home(folder: str, days: int, copies: int) -> None:
+    """Make a home in which everything is computed, of rows alone: events in the log of its instance, traces in its index.
+
+    One event of each asset is reported, the others are copies of it for other partitions and data versions.
+    """
+    settings = Settings(home=Path(folder))
+    prepare_home(settings)
+    order, _source, pasts = _computed(days, copies)
+    index = TraceIndex(settings.home / INDEX)
+    with open_instance(settings) as instance:
+        for node in order:
+            _fill_events(instance, settings.dagster_home, node, pasts[node.name].heads)
+            _fill_traces(index, node.name, pasts[node.name])
+
+
+def know_what_is_owed(folder: str, days: int, copies: int, repeats: int) -> dict[str, Any]:
+    """Seconds to read what a simulated home says and to plan it, idle and after one changed day; bytes of its files.
+
+    Report is the time of one more event in a log of that size, a median over twenty.
+    """
+    settings = Settings(home=Path(folder))
+    index = TraceIndex(settings.home / INDEX)
+    store = FolderStore(settings.home / "lake")
+    lake, order, source = Lake(store, store, index), _nodes(copies), _landed(days)
     first = FIRST.toordinal() - EPOCH
-    source = State.of(Grain.DAY, {first + i: _version("landed", i) for i in range(days)})
+    names = [node.name for node in order]
+    assets = {name: _asset(name) for name in names}
+    seconds: dict[str, float] = {}
+    with open_instance(settings) as instance:
+        heads = DagsterHeads(instance, assets, dict.fromkeys(names, CODE), settings.home / "lock")
+        seconds["heads"] = median_s(lambda: heads.read(names), repeats)
+        read = heads.read(names)
+        seconds["traces"] = median_s(lambda: _pasts(lake, read), repeats)
+        pasts = _pasts(lake, read)
+
+        def planned() -> list[Entry]:
+            return plan(order, {LANDED: source}, pasts.__getitem__, lambda _: (first, first + days - 1))
+
+        seconds["nothing owed"] = median_s(planned, repeats)
+        assert planned() == []
+        source.set(first + days // 2, bytes(range(16)))
+        seconds["one landed day changed"] = median_s(planned, repeats)
+        entries = len(planned())
+        events = (
+            dg.AssetMaterialization(
+                asset_key("a"), partition=day_key(first + number), tags={DATA_VERSION_TAG: CODE}
+            )
+            for number in range(20)
+        )
+        seconds["report"] = median_s(lambda: instance.report_runless_asset_event(next(events)), 20)
+    return {
+        "seconds": seconds,
+        "partitions": days * len(order),
+        "entries": entries,
+        "log_bytes": _events_file(settings.dagster_home).stat().st_size,
+        "index_bytes": (settings.home / INDEX).stat().st_size,
+    }
+
+
+def _pasts(lake: Lake, heads: Mapping[str, Mapping[str, str]]) -> dict[str, Past]:
+    return {name: lake.past(name, Grain.DAY, CODE, found) for name, found in heads.items()}
+
+
+def _computed(days: int, copies: int = 1) -> tuple[list[Node], State, dict[str, Past]]:
+    """The nodes, the landed days, and what is known once everything was computed."""
+    order, source = _nodes(copies), _landed(days)
+    first = FIRST.toordinal() - EPOCH
     states, pasts = {LANDED: source}, {}
     for node in order:
         _, entries = plan_asset(node, states, Past(), first, first + days - 1)
@@ -123,12 +186,34 @@ def _computed(days: int) -> tuple[list[Node], State, dict[str, Past]]:
     return order, source, pasts
 
 
+def _nodes(copies: int) -> list[Node]:
+    """The nodes of the graph and of its copies, each after what it reads."""
+    return in_order(
+        {
+            f"{name}{copy}": Node(f"{name}{copy}", Grain.DAY, tuple(_renamed(reads, copy)), CODE)
+            for copy in ["", *(f"_{number}" for number in range(1, copies))]
+            for name, reads in READS.items()
+        }
+    )
+
+
+def _landed(days: int) -> State:
+    first = FIRST.toordinal() - EPOCH
+    return State.of(Grain.DAY, {first + i: _version("landed", i) for i in range(days)})
+
+
+def _renamed(reads: Sequence[Read], copy: str) -> Iterator[tuple[str, Read]]:
+    for number, read in enumerate(reads):
+        yield f"r{number}", read if read.asset == LANDED else replace(read, asset=f"{read.asset}{copy}")
+
+
 def _version(name: str, number: int) -> bytes:
     return xxhash.xxh3_128_digest(f"{name} {number}".encode())
 
 
 def _asset(name: str) -> Asset:
-    return Asset(name, Grain.DAY, {f"r{i}": r for i, r in enumerate(READS[name])}, compute=iter, code=())
+    reads = READS[name.partition("_")[0]]
+    return Asset(name, Grain.DAY, {f"r{i}": r for i, r in enumerate(reads)}, compute=iter, code=())
 
 
 def _end(days: int) -> datetime:
@@ -178,7 +263,7 @@ def _fill_events(
     instance.report_runless_asset_event(
         dg.AssetMaterialization(asset_key(node.name), partition=first, tags=tags)
     )
-    with sqlite3.connect(dagster_home / "history" / "runs" / "index.db") as index:
+    with sqlite3.connect(_events_file(dagster_home)) as index:
         name = json.dumps([node.name])
         (number,) = index.execute("select max(id) from event_logs").fetchone()
         columns = "run_id, event, dagster_event_type, timestamp, step_key, asset_key, partition"
@@ -200,6 +285,11 @@ def _fill_events(
             "insert into asset_event_tags (event_id, asset_key, key, value, event_timestamp) values (?,?,?,?,?)",
             copied_tags,
         )
+
+
+def _events_file(dagster_home: Path) -> Path:
+    """Where Dagster's SQLite storage keeps the events of assets."""
+    return dagster_home / "history" / "runs" / "index.db"
 
 
 def _fill_traces(index: TraceIndex, name: str, past: Past) -> None:
