@@ -1,5 +1,6 @@
 """Each finding is provoked by a ledger that has it, with its exact figure; a ledger without any has none."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 from my_platform.operations.alerts.conditions import Known, conditions
@@ -92,6 +93,27 @@ def test_trees_that_hold_a_device_are_told() -> None:
     found = only(Spendings([cost("trees", "w")], trees_on_gpu=frozenset({"trees"})))
 
     assert (found.kind, found.saves_s, found.figure) == ("trees_on_gpu", 2.0, "2.0 s in 1 fits")
+
+
+def held(partition: str, idle_s: float | None, waited_s: float | None = 0.0) -> Cost:
+    """A fit of ten seconds on two devices."""
+    return replace(cost("net", partition, wall_s=10.0), gpu_s=20.0, gpu_idle_s=idle_s, gpu_waited_s=waited_s)
+
+
+def test_devices_that_are_held_and_have_nothing_to_do_are_told() -> None:
+    found = only(Spendings([held("w1", 12.0, 8.0), held("w2", 8.0), held("w3", None, None)]))
+
+    assert (found.kind, found.saves_s) == ("idle_device", 10.0)
+    assert found.figure == "50% of 40.0 s in 2 fits; 8.0 s of it waiting for data"
+    assert "hold no device" in found.do
+
+
+def test_devices_that_wait_for_data_more_than_for_anything_else_want_it_faster() -> None:
+    assert "shards that are read faster" in only(Spendings([held("w1", 12.0, 8.0)])).do
+
+
+def test_devices_that_have_work_for_most_of_the_time_or_of_which_nothing_is_known_are_not_told() -> None:
+    assert findings(Spendings([held("w1", 5.0, 5.0), held("w2", None, None)])) == []
 
 
 def test_many_small_partitions_cost_at_least_what_the_cheapest_took() -> None:

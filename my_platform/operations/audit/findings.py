@@ -15,6 +15,8 @@ from my_platform.storage.trace_index import Cost
 
 # Evaluation that takes longer than half of the fits is worth a look.
 MOST_EVALUATION = 0.5
+# A device that is idle for less of the time for which it is held is near enough to full use.
+MOST_IDLE = 0.25
 SMALL_BYTES = 16_384
 MOST_SMALL = 365
 _DAYS_OF_WEEK = 7
@@ -88,6 +90,7 @@ def findings(spent: Spendings) -> list[Finding]:
         *_failed(spent),
         *_evaluation(spent),
         *_trees_on_gpu(spent),
+        *_idle_devices(spent),
         *_small_files(spent),
         *(_grows(spent, trend) for trend in trends(spent.ledger, spent.computed, spent.windows)),
     ]
@@ -183,6 +186,28 @@ def _trees_on_gpu(spent: Spendings) -> Iterator[Finding]:
             "declare them without `gpus` and in the pool of processors",
             held,
         )
+
+
+def _idle_devices(spent: Spendings) -> Iterator[Finding]:
+    told: dict[str, list[Cost]] = defaultdict(list)
+    for cost in spent.ledger:
+        if cost.gpu_s > 0 and cost.gpu_idle_s is not None:
+            told[cost.asset].append(cost)
+    for asset, fits in sorted(told.items()):
+        held = sum(cost.gpu_s for cost in fits)
+        idle = sum(cost.gpu_idle_s or 0.0 for cost in fits)
+        waited = sum(cost.gpu_waited_s or 0.0 for cost in fits)
+        if idle > MOST_IDLE * held:
+            yield Finding(
+                "idle_device",
+                f"{asset} holds devices that have nothing to do for a good part of the time",
+                f"{idle / held:.0%} of {held:,.1f} s in {len(fits)} fits; {waited:,.1f} s of it waiting for data",
+                _places(fits),
+                "fit on rows that fit onto the device whole, or on shards that are read faster: nearer, or smaller"
+                if waited > idle / 2
+                else "do what comes before and after the fit in assets of their own that hold no device",
+                sum(cost.wall_s * (cost.gpu_idle_s or 0.0) / cost.gpu_s for cost in fits),
+            )
 
 
 def _small_files(spent: Spendings) -> Iterator[Finding]:
