@@ -70,6 +70,26 @@ def test_other_inputs_that_gave_the_same_value_were_read_in_vain() -> None:
     assert findings(Spendings(ledger, values(*ledger))) == []
 
 
+def test_a_window_whose_days_are_read_for_each_partition_anew_is_told() -> None:
+    days = [Cost("day", f"d{n}", "f", "r", n, 1.0, 1.0, 0, 0, 100) for n in range(50)]
+    windows = [
+        Cost("window", f"d{n}", "f", "r", 100 + n, 2.0, 2.0, 0, 100 * min(n + 1, 31), 9) for n in range(50)
+    ]
+    reads = {"window": frozenset({"day"})}
+    read = sum(cost.read_bytes for cost in windows)
+
+    found = only(Spendings([*days, *windows], reads=reads))
+
+    assert (found.kind, found.saves_s) == ("read_often", 100.0 * (1 - 5_000 / read))
+    assert found.figure == f"{read:,} bytes read of inputs that hold 5,000: 22 times over"
+    # In few runs each day is read once or twice; and what is little beside all that is read is not told.
+    assert (
+        findings(Spendings([*days, *(replace(cost, read_bytes=150) for cost in windows)], reads=reads)) == []
+    )
+    other = Cost("other", "", "f", "r", 200.0, 1.0, 1.0, 0, 10 * read, 9)
+    assert findings(Spendings([*days, *windows, other], reads=reads)) == []
+
+
 def test_of_a_failed_run_what_it_committed_is_not_lost() -> None:
     found = only(Spendings(failed=[FailedWork("r1", 10.0, 4.0), FailedWork("r2", 3.0, 5.0)]))
 

@@ -17,6 +17,9 @@ from my_platform.storage.trace_index import Cost
 MOST_EVALUATION = 0.5
 # A device that is idle for less of the time for which it is held is near enough to full use.
 MOST_IDLE = 0.25
+# Windows of a month that are read day by day read each input about this often.
+MOST_READS = 20
+MOST_OF_ALL_READ = 0.25
 SMALL_BYTES = 16_384
 MOST_SMALL = 365
 _DAYS_OF_WEEK = 7
@@ -70,6 +73,7 @@ class Spendings:
         trees_on_gpu: tree models that hold a device or take their turn at one.
         daily: the assets with a partition a day.
         windows: see ``trends``.
+        reads: by asset, the assets that it reads.
     """
 
     ledger: Sequence[Cost] = ()
@@ -80,6 +84,7 @@ class Spendings:
     trees_on_gpu: frozenset[str] = frozenset()
     daily: frozenset[str] = frozenset()
     windows: Mapping[str, int] = field(default_factory=dict)
+    reads: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def findings(spent: Spendings) -> list[Finding]:
@@ -87,6 +92,7 @@ def findings(spent: Spendings) -> list[Finding]:
     found = [
         *_repeated(spent),
         *_unchanged(spent),
+        *_read_often(spent),
         *_failed(spent),
         *_evaluation(spent),
         *_trees_on_gpu(spent),
@@ -143,6 +149,28 @@ def _unchanged(spent: Spendings) -> Iterator[Finding]:
             same,
             "let the function read fewer tables, columns or days: `my-platform why ASSET PARTITION` names what had changed",
         )
+
+
+def _read_often(spent: Spendings) -> Iterator[Finding]:
+    """Bytes that were read, against those that there were to be read: each stored value of an input, once."""
+    written: dict[str, int] = defaultdict(int)
+    of_asset: dict[str, list[Cost]] = defaultdict(list)
+    for cost in spent.ledger:
+        written[cost.asset] += cost.written_bytes
+        of_asset[cost.asset].append(cost)
+    all_read = sum(cost.read_bytes for cost in spent.ledger)
+    for asset, costs in sorted(of_asset.items()):
+        read = sum(cost.read_bytes for cost in costs)
+        there = sum(written[name] for name in spent.reads.get(asset, ()))
+        if there and read > MOST_READS * there and read > MOST_OF_ALL_READ * all_read:
+            yield Finding(
+                "read_often",
+                f"{asset} reads its inputs again and again",
+                f"{read:,} bytes read of inputs that hold {there:,}: {read / there:,.0f} times over",
+                _places(costs),
+                "sum up each day in an asset of its own and let the window read those, or compute several partitions in a run",
+                sum(cost.wall_s for cost in costs) * (1 - there / read),
+            )
 
 
 def _failed(spent: Spendings) -> Iterator[Finding]:
