@@ -8,6 +8,7 @@ from my_platform.incremental.declare import Grain
 from my_platform.operations.alerts.home import tell_alerts
 from my_platform.operations.alerts.sensor import alert_sensor
 from my_platform.operations.assets import build_assets
+from my_platform.operations.audit.job import service_level_job, service_level_schedule
 from my_platform.operations.fetching import fetch_for_a_tick, fetch_sensor
 from my_platform.operations.home import (
     data_span,
@@ -89,6 +90,7 @@ def build_definitions(
         dagster_home=place.dagster_home,
         interval_s=settings.retrain_interval_s,
     )
+    levels = service_level_job(settings, replace(workspace), place)
     return dg.Definitions(
         assets=assets,
         sensors=[
@@ -98,7 +100,8 @@ def build_definitions(
             *([sensor] if landed else []),
             *([asking] if load_sources(settings) else []),
         ],
-        jobs=[refresh, *jobs.values()],
+        jobs=[refresh, levels, *jobs.values()],
+        schedules=[service_level_schedule(levels)],
         executor=dg.in_process_executor,
     )
 

@@ -118,6 +118,10 @@ class Settings(BaseSettings):
     ui_url: str | None = Field(
         default=None, description="where people reach the UI, for links in alerts; default: loopback"
     )
+    mlflow_ui_url: str = Field(
+        default="http://127.0.0.1:5000",
+        description="where people see what MLflow tracks, for links from models; default: what `mlflow ui` serves",
+    )
     alert_mail_to: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="mail addresses, separated by commas, that are sent alerts"
     )
@@ -217,7 +221,7 @@ class Settings(BaseSettings):
             raise ValueError("expected s3://bucket/prefix")
         return url.rstrip("/")
 
-    @field_validator("ui_url", "alert_webhook_url", mode="before")
+    @field_validator("ui_url", "mlflow_ui_url", "alert_webhook_url", mode="before")
     @classmethod
     def _http(cls, url: Any) -> Any:
         if isinstance(url, str) and not url.startswith(("http://", "https://")):

@@ -19,13 +19,11 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "domains" not in path
 SPEAK_OF_FRAUDS = {
     "commands/threshold.py",
     "learning/bootstrap.py",
-    "learning/charts.py",
     "learning/decisions.py",
     "learning/detection.py",
     "learning/evaluation.py",
     "learning/metrics.py",
     "learning/model_card.py",
-    "learning/report_style.py",
     "learning/slices.py",
     "learning/thresholds.py",
     "serving/monitor.py",

@@ -164,6 +164,18 @@ def tombstones_come_and_go(folder: Path) -> None:
 
 
 @history
+def a_file_is_renamed_and_back(folder: Path) -> None:
+    world = World(folder, DIAMOND)
+    land_days(world, "s", 0, (1,), (2,), (3,), (4,), (5,))
+    world.refresh()
+    world.rename("s", day(4), day(5))
+    expect(world, s=[5], left=[5], right=[4, 5], joined=[5])
+    world.rename("s", day(5), day(4))
+    expect(world)
+    world.check_stored(world.build)
+
+
+@history
 def equal_days_and_empty_days_keep_their_own_identity(folder: Path) -> None:
     graph = (
         Source("s"),

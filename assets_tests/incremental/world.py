@@ -215,6 +215,11 @@ class World:
         del self.files[source][partition]
         self.landed_path(source, partition).unlink()
 
+    def rename(self, source: str, old: str, new: str) -> None:
+        """Give the file of a partition the name of another one; it is the same file, with its inode and time."""
+        self.files[source][new] = self.files[source].pop(old)
+        self.landed_path(source, old).replace(self.landed_path(source, new))
+
     def landed_path(self, source: str, partition: str) -> Path:
         return self.folder / "landing" / (f"{source}/{partition}.csv" if partition else f"{source}.csv")
 

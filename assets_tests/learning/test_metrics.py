@@ -161,7 +161,7 @@ def test_calibration_bins_hold_every_row_once_and_meet_a_true_score() -> None:
     bins = metrics.calibration_bins(fraud, score)
     assert bins["rows"].sum() == len(score)
     assert bins["rows"][0] == len(score) // 2
-    assert bins["frauds"].sum() == fraud.sum()
+    assert bins["positives"].sum() == fraud.sum()
     assert bins["mean_score"].is_sorted()
     inside = bins.filter(pl.col("mean_score").is_between("rate_low", "rate_high"))
     assert inside.height >= bins.height - 2
@@ -176,7 +176,7 @@ def test_a_histogram_counts_every_row_of_both_classes() -> None:
     score[:2] = 0.0, 1.0
     bins = metrics.score_histogram(fraud, score, bins=30)
     assert bins.height == 30
-    assert bins["fraud"].sum() == fraud.sum()
+    assert bins["positive"].sum() == fraud.sum()
     assert bins["genuine"].sum() == (~fraud).sum()
 
 

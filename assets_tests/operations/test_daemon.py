@@ -3,12 +3,15 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from assets_tests.homes import FIRST, Versions, day, folder_in_memory, land, session
+from assets_tests.operations import shop
 from assets_tests.operations.served import owed, served, until
 from my_platform.domains.fraud.simulator import land_correction
+from my_platform.operations.session import opened
 
 pytestmark = pytest.mark.slow
 
@@ -20,9 +23,9 @@ def truth() -> Iterator[Versions]:
     """What a refresh makes of the landed days."""
     with folder_in_memory() as folder:
         land(folder / "home" / "landing", DAYS, customers=100, terminals=200)
-        with session(folder / "home") as opened:
-            opened.refresh()
-            yield opened.versions()
+        with session(folder / "home") as refreshed:
+            refreshed.refresh()
+            yield refreshed.versions()
 
 
 def test_the_whole_graph_is_backfilled_and_then_kept_up_to_date(truth: Versions) -> None:
@@ -54,6 +57,30 @@ def test_the_whole_graph_is_backfilled_and_then_kept_up_to_date(truth: Versions)
         with folder_in_memory() as clean:
             (clean / "home").mkdir()
             (clean / "home" / "landing").symlink_to(home / "landing")
-            with session(clean / "home") as opened:
-                opened.refresh()
-                assert opened.versions() == corrected
+            with session(clean / "home") as refreshed:
+                refreshed.refresh()
+                assert refreshed.versions() == corrected
+
+
+def test_two_homes_are_served_side_by_side_from_another_folder_without_a_display(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MY_PLATFORM_DOMAINS", "assets_tests.operations.shop")
+    homes = [tmp_path / "one home", tmp_path / "another"]
+    for home in homes:
+        home.mkdir()
+    with served(homes[0]) as one, served(homes[1]) as another:
+        shop.land_days(homes[0], 3)
+        until(lambda: len(versions(homes[0]).get("shop_week", {})) == 3)
+        shop.land_days(homes[1], 1)
+        until(lambda: len(versions(homes[1]).get("shop_week", {})) == 1)
+        until(lambda: not one.busy() and not another.busy())
+        assert len(versions(homes[0])["shop_week"]) == 3
+
+
+def versions(home: Path) -> Versions:
+    with opened(shop.settings(home)) as found:
+        return found.versions()

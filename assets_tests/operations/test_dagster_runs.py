@@ -190,7 +190,7 @@ class TestAllWaysAgree:
         assert shop.run(["shop_week", "score"], span=(min(truth["score"]), LAST)).success
 
     def test_the_jobs(self, shop: Shop) -> None:
-        for name in ("unpartitioned_tables", "refresh"):
+        for name in ("unpartitioned_tables", "refresh", "service_levels"):
             assert shop.execute(dg.RunRequest(job_name=name)).success
 
     def test_the_sensor(self, shop: Shop) -> None:

@@ -12,11 +12,11 @@ import pytest
 from assets_tests.operations import shop
 from assets_tests.storage.s3_servers import asked
 from my_platform.incremental.declare import DECIDED, Asset, Grain, ordinal, same, table
-from my_platform.incremental.planner import Past, plan_asset
+from my_platform.incremental.planner import Action, Past, plan_asset
 from my_platform.operations import session
 from my_platform.operations.home import open_workspace, prepare_home
 from my_platform.operations.platform import Project, Workspace
-from my_platform.operations.refresh import refresh
+from my_platform.operations.refresh import look_ahead, refresh
 from my_platform.quality.tables import raw_table, validated_table
 from my_platform.storage.decisions import Decision
 from my_platform.storage.lake import partition_key
@@ -24,6 +24,7 @@ from my_platform.storage.trace_index import LandedFile, Trace
 
 BUCKET_URL = "s3://home/team"
 MOST_IDLE_REQUESTS = 100
+MOST_REQUESTS_OF_A_TICK = 20
 
 
 def put_days(bucket: Any, first: int, last: int, **more: Any) -> None:
@@ -190,3 +191,15 @@ def test_an_idle_refresh_asks_little_of_however_many_partitions(
     assert report.requests.total == server.total
     assert server.by_method["LIST"] <= days // 1_000 + 3
     assert server.total <= MOST_IDLE_REQUESTS
+    for number in range(days, days + 3):
+        store.put_object("home", f"team/landing/orders/{shop.FIRST + timedelta(days=number)}.csv", body)
+
+    with asked() as server:
+        planned = look_ahead(workspace, heads)
+
+    # What the sensor does at a tick: it lists, and reads what is new.
+    assert (
+        sum(entry.asset == "raw/orders" and entry.action is Action.COMPUTE for entry in planned.entries) == 3
+    )
+    assert server.by_method["GET"] == 3
+    assert server.total <= MOST_REQUESTS_OF_A_TICK

@@ -85,6 +85,7 @@ def test_a_given_value_goes_before_the_environment(monkeypatch: pytest.MonkeyPat
         ("MY_PLATFORM_DOMAINS", " , ", "at least 1 item"),
         ("MY_PLATFORM_LAKE_URL", "gs://bucket/lake", "expected a folder or s3://bucket/prefix"),
         ("MY_PLATFORM_LANDING_URL", "file:///data", "expected a folder or s3://bucket/prefix"),
+        ("MY_PLATFORM_MLFLOW_UI_URL", "tracking.example", "expected http://"),
     ],
 )
 def test_a_refused_value_is_named_with_its_variable(

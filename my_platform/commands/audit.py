@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 
 from my_platform.commands.console import Json, print_json, settings_of_call, show_table
-from my_platform.errors import PlatformError
 
 
 def audit(
@@ -17,20 +16,13 @@ def audit(
     """Where time and bytes go, what to do about it, and the service levels; exit code 0 whatever is found."""
     from my_platform.operations import session
     from my_platform.operations.audit.home import audit as audited
-    from my_platform.operations.audit.page import page_path, service_level_page
-    from my_platform.storage.objects import replace_file
+    from my_platform.operations.audit.home import write_page
 
     settings = settings_of_call()
     with session.opened(settings) as opened:
         found = audited(settings, opened.workspace, opened.heads, time.time(), days)
     if page:
-        path = page_path(settings.reports)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, service_level_page(found).encode())
-        except OSError as error:
-            raise PlatformError(f"{path} cannot be written: {error.strerror}") from error
-        found["page"] = str(path)
+        found["page"] = str(write_page(settings.reports, found))
     if as_json:
         print_json(found)
     else:

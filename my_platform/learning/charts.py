@@ -2,7 +2,8 @@
 
 Written by hand instead of by a plotting library: what those make of a chart depends on the fonts of the
 machine, takes about a second a report, and brings either a megabyte of script or no values to hover over.
-A page that holds the charts includes `STYLE`, and gives each its title and its legend.
+A page that holds the charts includes `STYLE`, gives each its title and its legend, and says what the rows labelled 1
+are called.
 """
 
 import math
@@ -28,23 +29,24 @@ STYLE = """
 .chart .pale { fill: #dbe3ef; }
 .chart .interval { stroke: #1d4ed8; stroke-width: 1.5; opacity: .45; }
 .chart .genuine { fill: #94a3b8; opacity: .75; }
-.chart .fraud { fill: #d9480f; opacity: .7; }
+.chart .positive { fill: #d9480f; opacity: .7; }
 .chart text.on-bar { fill: #fff; font-weight: bold; }
 .chart text.name { font-size: 9.5px; }
-.chart :is(.bar, .dot, .genuine, .fraud):hover { opacity: 1; fill: #1e3a8a; }
+.chart :is(.bar, .dot, .genuine, .positive):hover { opacity: 1; fill: #1e3a8a; }
 """
 
+POSITIVES = "positives"
 _WIDTH_OF_LETTER, _LONGEST_NAME, _MOST_BARS = 6.4, 40, 14
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _SHARES = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 _FIFTHS = {0.0: "0", 0.2: "0.2", 0.4: "0.4", 0.6: "0.6", 0.8: "0.8", 1.0: "1"}
 
 
-def roc_chart(points: pl.DataFrame) -> str:
+def roc_chart(points: pl.DataFrame, counted: str = POSITIVES) -> str:
     """The curve of `metrics.roc_points` over the diagonal of chance."""
     plane = drawing.Plane(
         drawing.Axis("False positive rate (share of genuine rows)", 0, 1, _FIFTHS),
-        drawing.Axis("True positive rate (share of frauds)", 0, 1, _FIFTHS),
+        drawing.Axis(f"True positive rate (share of {counted})", 0, 1, _FIFTHS),
     )
     return drawing.drawing(
         plane,
@@ -53,19 +55,20 @@ def roc_chart(points: pl.DataFrame) -> str:
     )
 
 
-def precision_recall_chart(points: pl.DataFrame, fraud_share: float) -> str:
-    """The curve of `metrics.precision_recall_points` over the share of frauds, the precision of chance."""
+def precision_recall_chart(points: pl.DataFrame, share: float, counted: str = POSITIVES) -> str:
+    """The curve of `metrics.precision_recall_points` over the share of rows labelled 1, the precision of chance."""
     plane = drawing.Plane(
-        drawing.Axis("Recall (share of frauds found)", 0, 1, _FIFTHS),
-        drawing.Axis("Precision (frauds among alarms)", 0, 1, _FIFTHS),
+        drawing.Axis(f"Recall (share of {counted} found)", 0, 1, _FIFTHS),
+        drawing.Axis(f"Precision ({counted} among alarms)", 0, 1, _FIFTHS),
     )
-    chance = drawing.path(plane, "reference", [(0, fraud_share), (1, fraud_share)])
+    chance = drawing.path(plane, "reference", [(0, share), (1, share)])
     return drawing.drawing(plane, "Precision-recall curve", [*drawing.curve(plane, points.rows()), chance])
 
 
-def histogram_chart(bins: pl.DataFrame) -> str:
+def histogram_chart(bins: pl.DataFrame, counted: str = POSITIVES) -> str:
     """The bins of `metrics.score_histogram`: the share of each class by score."""
-    totals = {name: bins[name].sum() for name in ("genuine", "fraud")}
+    totals = {name: bins[name].sum() for name in ("genuine", "positive")}
+    called = {"genuine": "genuine rows", "positive": counted}
     shares = [count / totals[name] for name in totals for count in bins[name]]
     low, high = bins["low"][0], bins["high"][-1]
     names = {math.log(share / (1 - share)): drawing.percent(share) for share in _SHARES}
@@ -76,7 +79,7 @@ def histogram_chart(bins: pl.DataFrame) -> str:
     )
     marks = [
         drawing.bar(
-            plane, name, row["low"], row["high"], row[name] / totals[name], f"{row[name]:,} {name} rows"
+            plane, name, row["low"], row["high"], row[name] / totals[name], f"{row[name]:,} {called[name]}"
         )
         for name in totals
         for row in bins.iter_rows(named=True)
@@ -85,7 +88,7 @@ def histogram_chart(bins: pl.DataFrame) -> str:
     return drawing.drawing(plane, "Scores by class", marks)
 
 
-def calibration_chart(bins: pl.DataFrame) -> str:
+def calibration_chart(bins: pl.DataFrame, counted: str = POSITIVES) -> str:
     """The bins of `metrics.calibration_bins` with their intervals, over the diagonal of a true score."""
     smallest = min(
         (value for name in ("mean_score", "rate_low") for value in bins[name] if value > 0), default=1
@@ -94,15 +97,15 @@ def calibration_chart(bins: pl.DataFrame) -> str:
     ticks = {float(power): drawing.percent(10.0**power) for power in range(floor, 1)}
     plane = drawing.Plane(
         drawing.Axis("Mean score of the bin", floor, 0, ticks),
-        drawing.Axis("Share of frauds in the bin", floor, 0, ticks),
+        drawing.Axis(f"Share of {counted} in the bin", floor, 0, ticks),
     )
     marks = [drawing.path(plane, "reference", [(floor, floor), (0, 0)])]
     for row in bins.iter_rows(named=True):
         x, low, rate, high = (
             math.log10(max(row[name], 10.0**floor))
-            for name in ("mean_score", "rate_low", "fraud_rate", "rate_high")
+            for name in ("mean_score", "rate_low", "positive_rate", "rate_high")
         )
-        text = f"{row['frauds']:,} frauds in {row['rows']:,} rows ({row['fraud_rate']:.2%})"
+        text = f"{row['positives']:,} {counted} in {row['rows']:,} rows ({row['positive_rate']:.2%})"
         text += f", mean score {row['mean_score']:.2%}"
         marks += [drawing.path(plane, "interval", [(x, low), (x, high)]), drawing.dot(plane, x, rate, text)]
     return drawing.drawing(plane, "Calibration", marks)
@@ -149,7 +152,7 @@ def contributions_chart(
     return _ranking_chart(values, "Feature contributions", axis, "{:.4f} in the mean")
 
 
-def cost_chart(curve: CostCurve) -> str:
+def cost_chart(curve: CostCurve, counted: str = POSITIVES) -> str:
     """The cost a day of `decisions.cost_curve` by alarms, with the lowest, over the cost of no check at all."""
     highest = max(*curve.points["cost_a_day"], curve.cost_a_day_of_nothing)
     plane = drawing.Plane(
@@ -163,7 +166,7 @@ def cost_chart(curve: CostCurve) -> str:
         drawing.path(plane, "line", curve.points.rows()),
         drawing.dot(plane, curve.alarms_a_day, curve.cost_a_day, text),
     ]
-    return drawing.drawing(plane, "Cost of checks and missed frauds", marks)
+    return drawing.drawing(plane, f"Cost of checks and missed {counted}", marks)
 
 
 def weeks_chart(weeks: Sequence[WeekFigures]) -> str:

@@ -147,7 +147,7 @@ def calibration_bins(fraud: ArrayLike, score: ArrayLike, bins: int = 10) -> pl.D
 
     Where frauds are rare, bins of equal size would leave all of them in the last one: here the lowest bin
     holds half of the rows, the next a quarter, and so on. Equal scores may fall into two bins.
-    Columns, by rising score: rows, frauds, mean_score, fraud_rate, and the 95 % Wilson interval of the rate,
+    Columns, by rising score: rows, positives, mean_score, positive_rate, and the 95 % Wilson interval of the rate,
     rate_low and rate_high.
     """
     labels, scores = _checked(fraud, score)
@@ -160,14 +160,14 @@ def calibration_bins(fraud: ArrayLike, score: ArrayLike, bins: int = 10) -> pl.D
         rows, frauds = len(part), int(labels[part].sum())
         low, high = _wilson_interval(frauds, rows)
         lines.append((rows, frauds, float(scores[part].mean()), frauds / rows, low, high))
-    names = ["rows", "frauds", "mean_score", "fraud_rate", "rate_low", "rate_high"]
+    names = ["rows", "positives", "mean_score", "positive_rate", "rate_low", "rate_high"]
     return pl.DataFrame(lines, schema=names, orient="row")
 
 
 def score_histogram(fraud: ArrayLike, score: ArrayLike, bins: int = 40) -> pl.DataFrame:
     """Rows of each class by score, in bins of equal width in log-odds, where rare frauds can be seen.
 
-    Columns: low and high (log-odds of the bin's edges, within ±12), genuine and fraud (rows).
+    Columns: low and high (log-odds of the bin's edges, within ±12), genuine and positive (rows).
     """
     labels, scores = _checked(fraud, score)
     if scores.min() < 0 or scores.max() > 1:
@@ -179,7 +179,7 @@ def score_histogram(fraud: ArrayLike, score: ArrayLike, bins: int = 40) -> pl.Da
     edges = np.linspace(first, max(last, first + 1), bins + 1)
     genuine, _ = np.histogram(log_odds[~labels], edges)
     frauds, _ = np.histogram(log_odds[labels], edges)
-    return pl.DataFrame({"low": edges[:-1], "high": edges[1:], "genuine": genuine, "fraud": frauds})
+    return pl.DataFrame({"low": edges[:-1], "high": edges[1:], "genuine": genuine, "positive": frauds})
 
 
 def _checked(fraud: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

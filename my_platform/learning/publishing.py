@@ -25,6 +25,8 @@ def model_publisher(
     """
 
     def publish(publication: Publication) -> Mapping[str, Any]:
+        import dagster as dg
+
         about = json_in(publication.table, "about.json")
         manifest: dict[str, Mapping[str, str]] = {}
         for partition, trained_on in publication.record["inputs"][training_set].items():
@@ -70,6 +72,7 @@ def model_publisher(
         registered = registry.register(candidate, run_id, {**facts, "code": dict(publication.code)}, card)
         return {
             "mlflow_run": run_id,
+            "mlflow_url": dg.MetadataValue.url(registry.tracker.page_of(publication.asset, run_id)),
             "registered": f"{use} {registered.number}",
             "training_set_digest": facts["training_set_digest"],
         }

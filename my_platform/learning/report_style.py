@@ -53,7 +53,7 @@ figcaption {
 .key-bar::before { background: #3b6fd8; }
 .key-pale::before { background: #dbe3ef; }
 .key-genuine::before { background: #94a3b8; }
-.key-fraud::before { background: #d9480f; }
+.key-positive::before { background: #d9480f; }
 table { width: 100%; border-collapse: collapse; margin-top: 8px; font-size: 13px; }
 th, td {
     padding: 5px 8px; text-align: right; border-bottom: 1px solid #eef2f6;

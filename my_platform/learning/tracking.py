@@ -45,17 +45,26 @@ class Tracker:
         folder: where the store and its artifacts lie, and in any case the lock of those who write.
         server: the URI of a database server that holds the store instead, in the schema ``mlflow``.
         artifacts: the URI below which artifacts lie instead.
+        ui_url: where people see what is tracked.
     """
 
-    def __init__(self, folder: Path, server: str = "", artifacts: str = "") -> None:
+    def __init__(
+        self, folder: Path, server: str = "", artifacts: str = "", ui_url: str = "http://127.0.0.1:5000"
+    ) -> None:
         self.folder = folder
+        self.ui_url = ui_url
         self.server = server
         self.artifacts = artifacts or (folder / "artifacts").absolute().as_uri()
 
     @classmethod
     def of(cls, settings: Settings) -> "Tracker":
         """The store that the settings name."""
-        return cls(settings.mlflow_folder, settings.mlflow_uri, settings.mlflow_artifacts)
+        return cls(
+            settings.mlflow_folder,
+            settings.mlflow_uri,
+            settings.mlflow_artifacts,
+            settings.mlflow_ui_url.rstrip("/"),
+        )
 
     @property
     def uri(self) -> str:
@@ -99,6 +108,10 @@ class Tracker:
             if found.info.status == "RUNNING":
                 client.set_terminated(found.info.run_id)
             return str(found.info.run_id)
+
+    def page_of(self, experiment: str, run_id: str) -> str:
+        """The page of a run in MLflow's UI."""
+        return f"{self.ui_url}/#/experiments/{self._experiment(experiment)}/runs/{run_id}"
 
     def _create(self, run: ModelRun) -> str:
         from mlflow.entities import Metric, Param, RunTag

@@ -30,6 +30,7 @@ from my_platform.storage.trace_index import Cost, Trace
 
 _FLUSH_PARTITIONS = 32
 _FLUSH_S = 1.0
+_DEVICE_SECONDS = ("gpu_seconds", "gpu_idle_seconds", "gpu_waited_seconds")
 
 
 class Running(Protocol):
@@ -311,7 +312,7 @@ class AssetRun:
         self.costs.append(committed.cost)
         if committed.created:
             self.execution.cache.put(self.node.name, partition, trace.data_version, made.table)
-        metadata = dict(made.metadata)
+        metadata = {**made.metadata, **{name: record[name] for name in _DEVICE_SECONDS if name in record}}
         if self.workspace.requests is not None:
             # Those of its function, and the one that stored the value.
             metadata |= {"bucket_requests": spent.requests + 1, "bucket_bytes_read": spent.read_bytes}

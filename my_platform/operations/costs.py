@@ -24,6 +24,7 @@ class Sum:
     recomputed: int = 0
     cpu_s: float = 0.0
     gpu_s: float = 0.0
+    gpu_idle_s: float = 0.0
     wall_s: float = 0.0
     peak_bytes: int = 0
     read_bytes: int = 0
@@ -36,6 +37,7 @@ class Sum:
         self.recomputed += again
         self.cpu_s += cost.cpu_s
         self.gpu_s += cost.gpu_s
+        self.gpu_idle_s += cost.gpu_idle_s or 0.0
         self.wall_s += cost.wall_s
         self.peak_bytes = max(self.peak_bytes, cost.peak_bytes)
         self.read_bytes += cost.read_bytes
@@ -50,6 +52,7 @@ class Sum:
             "recomputed": self.recomputed,
             "cpu_seconds": round(self.cpu_s, 3),
             "gpu_seconds": round(self.gpu_s, 3),
+            "gpu_idle_seconds": round(self.gpu_idle_s, 3),
             "wall_seconds": round(self.wall_s, 3),
             "peak_memory_bytes": self.peak_bytes,
             "bytes_read": self.read_bytes,

@@ -116,6 +116,11 @@ def _spent(workspace: Workspace) -> Iterator[Metric]:
         ("cpu_s", "cpu_seconds", "Processor seconds of computing partitions"),
         ("wall_s", "wall_seconds", "Seconds by the clock of computing partitions"),
         ("gpu_s", "gpu_seconds", "Seconds for which CUDA devices were held, times their number"),
+        (
+            "gpu_idle_s",
+            "gpu_idle_seconds",
+            "The part of those in which the devices had nothing to do, where that was told",
+        ),
         ("read_bytes", "read_bytes", "Bytes of inputs that were read to compute partitions"),
         ("written_bytes", "written_bytes", "Bytes of values that were computed"),
     ):

@@ -360,6 +360,8 @@ def _cost(record: Mapping[str, Any], written_bytes: int) -> Cost:
         record.get("bytes_read", 0),
         written_bytes,
         record.get("gpu_seconds", 0.0),
+        record.get("gpu_idle_seconds"),
+        record.get("gpu_waited_seconds"),
     )
 
 

@@ -34,7 +34,7 @@ create table if not exists costs (
     asset text not null, partition text not null, fingerprint text not null, run_id text not null,
     at_s real not null, wall_s real not null, cpu_s real not null,
     peak_bytes integer not null, read_bytes integer not null, written_bytes integer not null,
-    gpu_s real not null default 0,
+    gpu_s real not null default 0, gpu_idle_s real, gpu_waited_s real,
     primary key (asset, partition, fingerprint, run_id)
 ) without rowid;
 create table if not exists reused (
@@ -46,6 +46,13 @@ create table if not exists landed (
     digest text not null, hashed_at_ns integer not null
 ) without rowid;
 """
+
+# What an index has not that an older version made: columns of costs, in this order.
+_COST_COLUMNS_SINCE = {
+    "gpu_s": "real not null default 0",
+    "gpu_idle_s": "real",
+    "gpu_waited_s": "real",
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,8 @@ class Cost:
         peak_bytes: the most memory that the process had held until then.
         read_bytes, written_bytes: bytes of stored inputs and landed files, and of the stored value.
         gpu_s: seconds for which it held CUDA devices, times their number.
+        gpu_idle_s: for how many of those, at least, the devices had nothing to do; None where it did not tell.
+        gpu_waited_s: the part of the idle seconds in which they waited for data within a fit.
     """
 
     asset: str
@@ -85,6 +94,8 @@ class Cost:
     read_bytes: int
     written_bytes: int
     gpu_s: float = 0.0
+    gpu_idle_s: float | None = None
+    gpu_waited_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,7 @@ class Totals:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     gpu_s: float = 0.0
+    gpu_idle_s: float = 0.0
     read_bytes: int = 0
     written_bytes: int = 0
 
@@ -143,10 +155,11 @@ class TraceIndex:
             connection.execute("pragma journal_mode=wal")
             connection.executescript(_TABLES)
             columns = {row[1] for row in connection.execute("pragma table_info(costs)")}
-            if "gpu_s" not in columns:
-                # An index from before devices were told.
-                with contextlib.suppress(sqlite3.OperationalError):
-                    connection.execute("alter table costs add column gpu_s real not null default 0")
+            for name, kind in _COST_COLUMNS_SINCE.items():
+                if name not in columns:
+                    # Another process may be adding it, too.
+                    with contextlib.suppress(sqlite3.OperationalError):
+                        connection.execute(f"alter table costs add column {name} {kind}")
             known = connection.execute("select lake from about").fetchone()
             if known != (self.lake,):
                 connection.execute("delete from about")
@@ -179,7 +192,7 @@ class TraceIndex:
         with self._connection() as connection:
             connection.executemany("insert or replace into traces values (?,?,?,?,?,?,?,?)", rows)
             connection.executemany(
-                "insert or replace into costs values (?,?,?,?,?,?,?,?,?,?,?)",
+                "insert or replace into costs values (?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 [astuple(cost) for cost in costs],
             )
 
@@ -206,8 +219,8 @@ class TraceIndex:
         """What was ever spent, by asset."""
         with self._connection() as connection:
             rows = connection.execute(
-                "select asset, count(*), sum(cpu_s), sum(wall_s), sum(gpu_s), sum(read_bytes), sum(written_bytes) "
-                "from costs group by asset"
+                "select asset, count(*), sum(cpu_s), sum(wall_s), sum(gpu_s), total(gpu_idle_s), sum(read_bytes), "
+                "sum(written_bytes) from costs group by asset"
             )
             return {row[0]: Totals(*row[1:]) for row in rows}
 

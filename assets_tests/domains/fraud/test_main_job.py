@@ -265,6 +265,20 @@ def test_each_model_is_one_mlflow_run_that_names_what_it_was_fitted_on(built: Bu
         assert run.data.tags["training_set_digest"] == digest
 
 
+def test_the_ui_links_each_model_to_its_mlflow_run_and_each_evaluation_to_its_report(built: Built) -> None:
+    def shown(asset: str) -> dict[str, Any]:
+        records = built.session.instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
+        assert records[0].asset_materialization is not None
+        return {name: found.value for name, found in records[0].asset_materialization.metadata.items()}
+
+    model, evaluation = shown("fraud_lightgbm"), shown("evaluation")
+    run = Tracker(built.home / "mlflow").client.get_run(str(model["mlflow_run"]))
+    page = f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert model["mlflow_url"] == page
+    assert evaluation["report_url"] == Path(str(evaluation["report"])).as_uri()
+    assert Path(str(evaluation["report"])).is_file()
+
+
 def _inputs_of_training(built: Built, week: str) -> dict[str, dict[str, str]]:
     t0 = date.fromisoformat(week)
     windows = dict.fromkeys(("customer_spending", "usual_spending", "terminal_risk"), 8)

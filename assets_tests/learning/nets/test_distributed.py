@@ -3,6 +3,7 @@ import pytest
 
 from assets_tests.learning.nets.rows import NAMES, SMALL, changed, training_set
 from my_platform.errors import Refused
+from my_platform.learning.device_time import device_time
 from my_platform.learning.nets.distributed import fit_in_processes
 from my_platform.learning.nets.fit import Host, TrainingSet, fit_net
 from my_platform.learning.nets.sources import Sampling
@@ -12,7 +13,9 @@ ROWS = training_set()
 
 @pytest.mark.slow
 def test_two_processes_fit_the_net_of_one_but_for_rounding() -> None:
-    alone, together = fit_net(ROWS, SMALL, Host()), fit_in_processes(ROWS, SMALL, 2, "cpu")
+    alone, before = fit_net(ROWS, SMALL, Host()), device_time()
+    together = fit_in_processes(ROWS, SMALL, 2, "cpu")
+    assert (device_time() - before).used_s > 0  # what each process told of its device
     assert together.transform == alone.transform
     for name, array in alone.weights.items():
         np.testing.assert_allclose(together.weights[name], array, rtol=1e-2, atol=1e-3)

@@ -1,3 +1,4 @@
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,13 +9,14 @@ import pytest
 
 from assets_tests.learning.nets.rows import NAMES, SMALL, training_set
 from my_platform.errors import Refused
+from my_platform.learning.device_time import device_time
 from my_platform.learning.nets.compute import Compute
 from my_platform.learning.nets.fit import Host, fit_net, fit_streamed
 from my_platform.learning.nets.net import predict
-from my_platform.learning.nets.sampling import last_rows
+from my_platform.learning.nets.sampling import Labels, last_rows
 from my_platform.learning.nets.sources import ArrayShard, NpyShard, Sampling, StreamedRows, survey
 from my_platform.learning.nets.training import Interruptible
-from my_platform.learning.nets.transforms import fit_transform
+from my_platform.learning.nets.transforms import Floats, fit_transform
 
 ROWS = training_set()
 LAST = last_rows(ROWS.days, ROWS.labels, SMALL.training.stopping_share)
@@ -109,3 +111,28 @@ def test_a_set_that_does_not_fit_on_the_device_is_streamed(monkeypatch: pytest.M
     streamed = fit_net(ROWS, SMALL, Host())
     assert streamed.transform != whole.transform or streamed.digest != whole.digest
     assert predict(streamed, ROWS.features, Compute()).sum() == pytest.approx(ROWS.labels.sum(), rel=0.2)
+
+
+def test_a_stream_of_slow_shards_tells_for_how_long_the_device_waited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, before = ArrayShard.read, device_time()
+    slow_s = 0.02
+
+    def slowly(shard: ArrayShard) -> tuple[Floats, Labels]:
+        time.sleep(slow_s)
+        return read(shard)
+
+    whole = fit_net(ROWS, SMALL, Host())
+    in_memory = device_time() - before
+    parts = shards()
+    monkeypatch.setattr(ArrayShard, "read", slowly)
+    streamed = fit_streamed(parts, HELD_OUT, NAMES, SMALL, Host())
+    found = device_time() - before - in_memory
+
+    assert in_memory.waited_s == 0.0
+    assert in_memory.used_s > 0.0
+    # The first shard of each epoch is not read before it is waited for, and a read sleeps at least that long.
+    assert found.waited_s >= slow_s * len(streamed.about["history"])
+    assert found.used_s > 0.0
+    assert streamed.about.keys() == whole.about.keys()

@@ -3,14 +3,16 @@
 import inspect
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
 from assets_tests.operations import shop
+from assets_tests.operations.device_shop import SLEEP_S
 from my_platform.cli import app
 from my_platform.operations import session
 from my_platform.operations.alerts import conditions
@@ -35,7 +37,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refresh(home: Path) -> None:
-    with session.opened(shop.settings(home)) as opened:
+    refresh_of(home, "assets_tests.operations.shop")
+
+
+def refresh_of(home: Path, domain: str) -> None:
+    with session.opened(shop.settings(home, domains=(domain,))) as opened:
         opened.refresh()
 
 
@@ -111,6 +117,63 @@ def test_a_value_that_was_lost_and_computed_again_is_told(home: Path) -> None:
     assert finding["evidence"][0].startswith(f"shop_week {last} (run ")
 
 
+def run_job(home: Path, days: int) -> dg.ExecuteInProcessResult:
+    with session.opened(shop.settings(home)) as opened:
+        return (
+            opened.definitions.get_repository_def()
+            .get_job("service_levels")
+            .execute_in_process(
+                instance=opened.instance,
+                run_config={"ops": {"write_service_levels": {"config": {"days": days}}}},
+                raise_on_error=False,
+            )
+        )
+
+
+def test_the_job_writes_the_page_and_links_it_from_its_run(home: Path) -> None:
+    shop.land_days(home, DAYS)
+    refresh(home)
+    shop.land(home, shop.FIRST + timedelta(days=1)).write_text("no table")
+    refresh(home)
+
+    done = run_job(home, 7)
+
+    assert done.success
+    (output,) = [event for event in done.all_events if event.is_successful_output]
+    shown = output.step_output_data.metadata
+    path = Path(str(shown["page"].value))
+    assert shown["page_url"].value == path.as_uri()
+    assert "The last 7 days" in path.read_text()
+    assert shown["met"].value == path.read_text().count('class="met"') > 0
+    assert "freshness" in path.read_text()
+
+
+def test_a_page_that_cannot_be_written_fails_the_run_with_where(home: Path) -> None:
+    (home / "reports").mkdir(parents=True)
+    (home / "reports" / "service-levels").write_text("a file")
+
+    done = run_job(home, 30)
+
+    (failed,) = [event for event in done.all_events if event.is_step_failure]
+    assert f"{home}/reports/service-levels/index.html cannot be written" in str(
+        failed.step_failure_data.error
+    )
+
+
+def test_the_page_is_written_each_morning_where_somebody_switches_that_on(home: Path) -> None:
+    with session.opened(shop.settings(home)) as opened:
+        schedule = opened.definitions.get_repository_def().get_schedule_def("service_levels_each_morning")
+        with dg.build_schedule_context(
+            instance=opened.instance, scheduled_execution_time=datetime(2026, 1, 9, 6, tzinfo=UTC)
+        ) as context:
+            tick = schedule.evaluate_tick(context)
+
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+    assert schedule.cron_schedule == "0 6 * * *"
+    assert schedule.job_name == "service_levels"
+    assert len(tick.run_requests or ()) == 1
+
+
 def test_the_page_has_what_the_command_says(home: Path) -> None:
     shop.land_days(home, DAYS)
     refresh(home)
@@ -121,3 +184,39 @@ def test_the_page_has_what_the_command_says(home: Path) -> None:
     assert page.count('class="met"') == sum(each["met"] is True for each in found["service_levels"])
     assert "Nothing was found." in page
     assert "http" not in page
+
+
+def test_a_device_that_waits_for_slow_storage_is_told_with_what_to_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_PLATFORM_DOMAINS", "assets_tests.operations.device_shop")
+    shop.land_days(home, DAYS)
+    with session.opened(shop.settings(home, domains=("assets_tests.operations.device_shop",))) as opened:
+        opened.refresh()
+        ledger = list(opened.workspace.lake.index.costs())
+        event = opened.heads.instance.get_latest_materialization_event(dg.AssetKey("fitted"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    shown = event.asset_materialization.metadata
+
+    found = audit(home)
+
+    (finding,) = [one for one in found["findings"] if one["kind"] == "idle_device"]
+    fits = [(c.gpu_waited_s or 0.0, c.gpu_idle_s or 0.0, c.gpu_s) for c in ledger if c.asset == "fitted"]
+    assert len(fits) == 2
+    # A read of a shard sleeps, and the first of each epoch is waited for.
+    assert all(SLEEP_S <= waited <= idle <= held for waited, idle, held in fits)
+    assert shown["gpu_idle_seconds"].value in {idle for _, idle, _ in fits}
+    assert finding["what"].startswith("fitted holds devices")
+    assert f"; {sum(waited for waited, _, _ in fits):,.1f} s of it waiting for data" in finding["figure"]
+    assert {(c.gpu_idle_s, c.gpu_s > 0) for c in ledger if c.asset == "silent"} == {(None, True)}
+    assert [each for each in found["untold"] if each.startswith("silent: for how long the devices")]
+    lost_index(home)
+    assert audit(home)["findings"] == found["findings"]
+
+
+def lost_index(home: Path) -> None:
+    """Lose the index and have it filled again from the stored values."""
+    for path in (home / "lake").glob("index.sqlite*"):
+        path.unlink()
+    refresh_of(home, "assets_tests.operations.device_shop")

@@ -1,5 +1,6 @@
 """Each finding is provoked by a ledger that has it, with its exact figure; a ledger without any has none."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 from my_platform.operations.alerts.conditions import Known, conditions
@@ -69,6 +70,26 @@ def test_other_inputs_that_gave_the_same_value_were_read_in_vain() -> None:
     assert findings(Spendings(ledger, values(*ledger))) == []
 
 
+def test_a_window_whose_days_are_read_for_each_partition_anew_is_told() -> None:
+    days = [Cost("day", f"d{n}", "f", "r", n, 1.0, 1.0, 0, 0, 100) for n in range(50)]
+    windows = [
+        Cost("window", f"d{n}", "f", "r", 100 + n, 2.0, 2.0, 0, 100 * min(n + 1, 31), 9) for n in range(50)
+    ]
+    reads = {"window": frozenset({"day"})}
+    read = sum(cost.read_bytes for cost in windows)
+
+    found = only(Spendings([*days, *windows], reads=reads))
+
+    assert (found.kind, found.saves_s) == ("read_often", 100.0 * (1 - 5_000 / read))
+    assert found.figure == f"{read:,} bytes read of inputs that hold 5,000: 22 times over"
+    # In few runs each day is read once or twice; and what is little beside all that is read is not told.
+    assert (
+        findings(Spendings([*days, *(replace(cost, read_bytes=150) for cost in windows)], reads=reads)) == []
+    )
+    other = Cost("other", "", "f", "r", 200.0, 1.0, 1.0, 0, 10 * read, 9)
+    assert findings(Spendings([*days, *windows, other], reads=reads)) == []
+
+
 def test_of_a_failed_run_what_it_committed_is_not_lost() -> None:
     found = only(Spendings(failed=[FailedWork("r1", 10.0, 4.0), FailedWork("r2", 3.0, 5.0)]))
 
@@ -92,6 +113,27 @@ def test_trees_that_hold_a_device_are_told() -> None:
     found = only(Spendings([cost("trees", "w")], trees_on_gpu=frozenset({"trees"})))
 
     assert (found.kind, found.saves_s, found.figure) == ("trees_on_gpu", 2.0, "2.0 s in 1 fits")
+
+
+def held(partition: str, idle_s: float | None, waited_s: float | None = 0.0) -> Cost:
+    """A fit of ten seconds on two devices."""
+    return replace(cost("net", partition, wall_s=10.0), gpu_s=20.0, gpu_idle_s=idle_s, gpu_waited_s=waited_s)
+
+
+def test_devices_that_are_held_and_have_nothing_to_do_are_told() -> None:
+    found = only(Spendings([held("w1", 12.0, 8.0), held("w2", 8.0), held("w3", None, None)]))
+
+    assert (found.kind, found.saves_s) == ("idle_device", 10.0)
+    assert found.figure == "50% of 40.0 s in 2 fits; 8.0 s of it waiting for data"
+    assert "hold no device" in found.do
+
+
+def test_devices_that_wait_for_data_more_than_for_anything_else_want_it_faster() -> None:
+    assert "shards that are read faster" in only(Spendings([held("w1", 12.0, 8.0)])).do
+
+
+def test_devices_that_have_work_for_most_of_the_time_or_of_which_nothing_is_known_are_not_told() -> None:
+    assert findings(Spendings([held("w1", 5.0, 5.0), held("w2", None, None)])) == []
 
 
 def test_many_small_partitions_cost_at_least_what_the_cheapest_took() -> None:

@@ -16,6 +16,7 @@ from my_platform.learning.gate_section import MARK
 from my_platform.learning.report_style import STYLE
 from my_platform.learning.slices import Slice
 
+FRAUDS = "frauds"
 PUBLISHED_TRAINING_WEEK = date(2018, 7, 25)
 PUBLISHED_WEEK = date(2018, 8, 8)
 PUBLISHED_SOURCE = (
@@ -202,13 +203,13 @@ def _figures(found: FullEvaluation, weeks: Sequence[WeekFigures]) -> Iterator[st
         "Precision and recall",
         {"line": "this model", "reference": "chance: the share of frauds"},
         charts.precision_recall_chart(
-            metrics.precision_recall_points(fraud, score), found.figures.frauds / found.figures.rows
+            metrics.precision_recall_points(fraud, score), found.figures.frauds / found.figures.rows, FRAUDS
         ),
     )
     yield _figure(
         "ROC curve",
         {"line": "this model", "reference": "chance"},
-        charts.roc_chart(metrics.roc_points(fraud, score)),
+        charts.roc_chart(metrics.roc_points(fraud, score), FRAUDS),
     )
     yield _figure(
         f"Card precision at {cards.k} by day",
@@ -222,13 +223,13 @@ def _figures(found: FullEvaluation, weeks: Sequence[WeekFigures]) -> Iterator[st
     )
     yield _figure(
         "Score distribution",
-        {"genuine": "genuine", "fraud": "fraud"},
-        charts.histogram_chart(metrics.score_histogram(fraud, score)),
+        {"genuine": "genuine", "positive": "fraud"},
+        charts.histogram_chart(metrics.score_histogram(fraud, score), FRAUDS),
     )
     yield _figure(
         "Calibration",
         {"bar": "bins by quantile, with 95 % interval", "reference": "perfectly calibrated"},
-        charts.calibration_chart(metrics.calibration_bins(fraud, score)),
+        charts.calibration_chart(metrics.calibration_bins(fraud, score), FRAUDS),
     )
     yield _figure(
         f"Cost of checks ({costs.costs.check:g} each) and missed frauds ({costs.costs.missed_fraud:g} each)",
@@ -236,7 +237,7 @@ def _figures(found: FullEvaluation, weeks: Sequence[WeekFigures]) -> Iterator[st
             "line": f"lowest {costs.cost_a_day:,.0f} a day, at {costs.alarms_a_day:,.0f} alarms",
             "reference": f"no checks: {costs.cost_a_day_of_nothing:,.0f} a day",
         },
-        charts.cost_chart(costs),
+        charts.cost_chart(costs, FRAUDS),
     )
 
 

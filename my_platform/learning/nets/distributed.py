@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from my_platform.errors import PlatformError, Refused
+from my_platform.learning.device_time import DeviceTime, device_time, tell_device_time
 from my_platform.learning.nets.compute import Compute, pick_device
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def fit_in_processes(
                 _raise_problem(folder, workers)
                 time.sleep(_LOOK_EVERY_S)
             _raise_problem(folder, workers)
+        for rank in range(processes):
+            tell_device_time(DeviceTime(**json.loads((folder / f"devices-{rank}.json").read_text())))
         return Net.of_files({path.name: path.read_bytes() for path in (folder / "net").iterdir()})
 
 
@@ -157,6 +160,7 @@ def work(folder_name: str, rank_text: str) -> None:
     except Refused as error:
         (folder / f"refused-{rank}.txt").write_text(str(error))
         sys.exit(1)
+    (folder / f"devices-{rank}.json").write_text(json.dumps(asdict(device_time())))
     if rank == 0:
         (folder / "net").mkdir()
         for name, data in net.files().items():

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from my_platform.errors import Refused
+from my_platform.learning.device_time import device_at_work
 from my_platform.learning.nets.checkpoints import identity
 from my_platform.learning.nets.compute import Compute
 from my_platform.learning.nets.distributed import Group
@@ -173,9 +174,11 @@ def _fit(
             torch.__version__,
             warm,
         )
+        with device_at_work(lambda: source.waited_s):
+            fitted = fit.run(name, host.on_epoch)
         about = {
             **recipe.as_json(),
-            **fit.run(name, host.on_epoch),
+            **fitted,
             "base_rate": base_rate,
             "device": compute.device.partition(":")[0],
             "precision": compute.precision,
@@ -184,7 +187,8 @@ def _fit(
         weights = {name: array.cpu().numpy() for name, array in fit.best.items()}
         net = Net(architecture, transform, weights, about)
         if training.keep < architecture.members:
-            found = probabilities(net.module(compute), torch.from_numpy(stopping.inputs), compute)
+            with device_at_work():
+                found = probabilities(net.module(compute), torch.from_numpy(stopping.inputs), compute)
             net = prune(net, best_members(found, stopping.labels, stopping.weights, training.keep))
     return net
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from my_platform.errors import Refused
+from my_platform.learning.device_time import device_at_work
 from my_platform.learning.nets.compute import Compute
 from my_platform.learning.nets.tabm import Architecture, TabM
 from my_platform.learning.nets.tensors import read_tensors, write_tensors
@@ -95,7 +96,7 @@ def predict(net: Net, features: Floats, compute: Compute) -> NDArray[np.float64]
 def predict_members(net: Net, features: Floats, compute: Compute) -> NDArray[np.float64]:
     """The probability of label 1 by row and submodel."""
     inputs = torch.from_numpy(net.transform.apply(features))
-    with compute.seeded():
+    with compute.seeded(), device_at_work():
         return probabilities(net.module(compute), inputs, compute)
 
 

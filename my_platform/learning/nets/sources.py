@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,10 +66,14 @@ class Rows(Protocol):
     Attributes:
         steps: batches in every epoch.
         digest: tells one training set from another.
+        waited_s: for how long the device has had nothing to do, because the rows were not there yet.
     """
 
     steps: int
     digest: str
+
+    @property
+    def waited_s(self) -> float: ...
 
     def epoch(self, number: int, first: int) -> Iterator[Batch]:
         """Inputs (rows × inputs, float32) and labels (rows, float32) of the batches from `first` on."""
@@ -76,7 +81,9 @@ class Rows(Protocol):
 
 
 class DeviceRows:
-    """The whole training set on the device. A batch is gathered there by row numbers."""
+    """The whole training set on the device. A batch is gathered there by row numbers, and never waited for."""
+
+    waited_s = 0.0
 
     def __init__(
         self, inputs: NDArray[np.float32], labels: Labels, sampling: Sampling, compute: Compute
@@ -166,9 +173,6 @@ class StreamedRows:
     Threads read and transform the next shards and leave those rows that the epoch takes in pinned memory. The copy of
     a shard to the device is under way while the device works on the one before. Shards come in another order each
     epoch, and rows are shuffled within their shard, so let a shard hold a mix of rows.
-
-    Attributes:
-        waited_s: how long the caller has waited for a shard that was not ready.
     """
 
     def __init__(
@@ -189,7 +193,8 @@ class StreamedRows:
         self.steps = sum(self._steps)
         self.digest = hashlib.sha256("\n".join(shard.name for shard in shards).encode()).hexdigest()
         self._copies: torch.cuda.Stream | None = None
-        self.waited_s = 0.0
+        self._waited_s = 0.0
+        self._waits: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def epoch(self, number: int, first: int) -> Iterator[Batch]:
         order = np.random.default_rng([self._sampling.seed, 2, number]).permutation(len(self._shards))
@@ -235,9 +240,8 @@ class StreamedRows:
 
     def _on_device(self, reading: "Future[Batch]") -> Copied:
         """Start the copy of a shard, beside what the device is doing."""
-        started = time.monotonic()
-        inputs, targets = reading.result()
-        self.waited_s += time.monotonic() - started
+        with self._waiting():
+            inputs, targets = reading.result()
         if not self._compute.on_cuda:
             return inputs, targets, None
         device = self._compute.device
@@ -252,7 +256,32 @@ class StreamedRows:
         inputs, targets, done = copied
         if done is not None:
             current = torch.cuda.current_stream(self._compute.device)
-            current.wait_event(done)
+            with self._waiting():
+                current.wait_event(done)
             for tensor in (inputs, targets):
                 tensor.record_stream(current)
         return inputs, targets
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """What the device has not to do within it is waiting; it may be busy with earlier steps all the while."""
+        if not self._compute.on_cuda:
+            started = time.monotonic()
+            yield
+            self._waited_s += time.monotonic() - started
+            return
+        current = torch.cuda.current_stream(self._compute.device)
+        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        before.record(current)
+        yield
+        after.record(current)
+        self._waits.append((before, after))
+
+    @property
+    def waited_s(self) -> float:
+        """For how long the device has had nothing to do, because a shard was not there yet; waits for the device."""
+        for before, after in self._waits:
+            after.synchronize()
+            self._waited_s += before.elapsed_time(after) / 1000
+        self._waits.clear()
+        return self._waited_s

@@ -44,6 +44,10 @@ def spendings(workspace: Workspace, instance: dg.DagsterInstance) -> Spendings:
         ),
         frozenset(asset.name for asset in project.assets.values() if asset.grain is Grain.DAY),
         _windows(workspace),
+        {
+            asset.name: frozenset(read.asset for read in asset.reads.values())
+            for asset in project.assets.values()
+        },
     )
 
 

@@ -15,6 +15,11 @@ from my_platform.storage.trace_index import Cost
 
 # Evaluation that takes longer than half of the fits is worth a look.
 MOST_EVALUATION = 0.5
+# A device that is idle for less of the time for which it is held is near enough to full use.
+MOST_IDLE = 0.25
+# Windows of a month that are read day by day read each input about this often.
+MOST_READS = 20
+MOST_OF_ALL_READ = 0.25
 SMALL_BYTES = 16_384
 MOST_SMALL = 365
 _DAYS_OF_WEEK = 7
@@ -68,6 +73,7 @@ class Spendings:
         trees_on_gpu: tree models that hold a device or take their turn at one.
         daily: the assets with a partition a day.
         windows: see ``trends``.
+        reads: by asset, the assets that it reads.
     """
 
     ledger: Sequence[Cost] = ()
@@ -78,6 +84,7 @@ class Spendings:
     trees_on_gpu: frozenset[str] = frozenset()
     daily: frozenset[str] = frozenset()
     windows: Mapping[str, int] = field(default_factory=dict)
+    reads: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def findings(spent: Spendings) -> list[Finding]:
@@ -85,9 +92,11 @@ def findings(spent: Spendings) -> list[Finding]:
     found = [
         *_repeated(spent),
         *_unchanged(spent),
+        *_read_often(spent),
         *_failed(spent),
         *_evaluation(spent),
         *_trees_on_gpu(spent),
+        *_idle_devices(spent),
         *_small_files(spent),
         *(_grows(spent, trend) for trend in trends(spent.ledger, spent.computed, spent.windows)),
     ]
@@ -142,6 +151,28 @@ def _unchanged(spent: Spendings) -> Iterator[Finding]:
         )
 
 
+def _read_often(spent: Spendings) -> Iterator[Finding]:
+    """Bytes that were read, against those that there were to be read: each stored value of an input, once."""
+    written: dict[str, int] = defaultdict(int)
+    of_asset: dict[str, list[Cost]] = defaultdict(list)
+    for cost in spent.ledger:
+        written[cost.asset] += cost.written_bytes
+        of_asset[cost.asset].append(cost)
+    all_read = sum(cost.read_bytes for cost in spent.ledger)
+    for asset, costs in sorted(of_asset.items()):
+        read = sum(cost.read_bytes for cost in costs)
+        there = sum(written[name] for name in spent.reads.get(asset, ()))
+        if there and read > MOST_READS * there and read > MOST_OF_ALL_READ * all_read:
+            yield Finding(
+                "read_often",
+                f"{asset} reads its inputs again and again",
+                f"{read:,} bytes read of inputs that hold {there:,}: {read / there:,.0f} times over",
+                _places(costs),
+                "sum up each day in an asset of its own and let the window read those, or compute several partitions in a run",
+                sum(cost.wall_s for cost in costs) * (1 - there / read),
+            )
+
+
 def _failed(spent: Spendings) -> Iterator[Finding]:
     lost = sorted((run for run in spent.failed if run.lost_s > 0), key=lambda run: -run.lost_s)
     if lost:
@@ -183,6 +214,28 @@ def _trees_on_gpu(spent: Spendings) -> Iterator[Finding]:
             "declare them without `gpus` and in the pool of processors",
             held,
         )
+
+
+def _idle_devices(spent: Spendings) -> Iterator[Finding]:
+    told: dict[str, list[Cost]] = defaultdict(list)
+    for cost in spent.ledger:
+        if cost.gpu_s > 0 and cost.gpu_idle_s is not None:
+            told[cost.asset].append(cost)
+    for asset, fits in sorted(told.items()):
+        held = sum(cost.gpu_s for cost in fits)
+        idle = sum(cost.gpu_idle_s or 0.0 for cost in fits)
+        waited = sum(cost.gpu_waited_s or 0.0 for cost in fits)
+        if idle > MOST_IDLE * held:
+            yield Finding(
+                "idle_device",
+                f"{asset} holds devices that have nothing to do for a good part of the time",
+                f"{idle / held:.0%} of {held:,.1f} s in {len(fits)} fits; {waited:,.1f} s of it waiting for data",
+                _places(fits),
+                "fit on rows that fit onto the device whole, or on shards that are read faster: nearer, or smaller"
+                if waited > idle / 2
+                else "do what comes before and after the fit in assets of their own that hold no device",
+                sum(cost.wall_s * (cost.gpu_idle_s or 0.0) / cost.gpu_s for cost in fits),
+            )
 
 
 def _small_files(spent: Spendings) -> Iterator[Finding]:

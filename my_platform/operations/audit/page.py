@@ -1,6 +1,6 @@
 """The page of service levels and findings: a single file that loads nothing.
 
-It is written by the command beside the other reports and is no asset: it tells of the clock, which no value that is
+It is written by a command and a job beside the other reports and is no asset: it tells of the clock, which no value that is
 hashed may depend on, and it would be stale a minute after it was computed.
 """
 
