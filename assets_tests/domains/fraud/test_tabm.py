@@ -1,16 +1,24 @@
 """The net beside LightGBM: declared where it is asked for, of the same shape, and judged on the same rows."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from assets_tests.homes import day, folder_in_memory, land, small
+from my_platform.cli import app
 from my_platform.domains.fraud import assets, contenders, parameters
 from my_platform.domains.fraud.features import FEATURES
 from my_platform.domains.fraud.tabm import load_net
 from my_platform.learning.export.blend import blend_onnx
+from my_platform.learning.nets import fit
+from my_platform.learning.nets.net import Net
 from my_platform.operations.promotion import promote
 from my_platform.operations.session import Session, opened
 from my_platform.storage.lake import file_in
@@ -118,3 +126,65 @@ def test_the_blend_can_be_promoted_and_its_bundle_serves(session: Session) -> No
     assert done.judged is not None
     assert not done.judged.verdict.case.failed_checks
     assert "model.onnx" in done.judged.files
+
+
+Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def fits_another(patch: pytest.MonkeyPatch, change: Change) -> None:
+    """From now on each fit gives other weights, as on another device."""
+    whole = fit.fit_net
+
+    def fit_net(*given: Any) -> Net:
+        net = whole(*given)
+        return replace(net, weights={name: change(array) for name, array in net.weights.items()})
+
+    patch.setattr(fit, "fit_net", fit_net)
+
+
+def reproduced(session: Session, model: str, *, code: int) -> Any:
+    """What the command says that builds a model again, which ends with that exit code."""
+    home = session.settings.home
+    given = {
+        "MY_PLATFORM_NETS": "budget",
+        "MY_PLATFORM_DEVICE": "cpu",
+        "MY_PLATFORM_TRAINING_WINDOW_DAYS": "7",
+        "MY_PLATFORM_BOOSTING_ROUNDS": "10",
+        "MY_PLATFORM_THREADS": "1",
+        "MY_PLATFORM_PROMOTE": "never",
+    }
+    words = ["--home", str(home), "reproduce", f"{model}@{WEEK}", "--json"]
+    done = CliRunner().invoke(app, words, env=given)
+    assert done.exit_code == code, done.output
+    return json.loads(done.stdout)
+
+
+def test_on_the_processor_a_net_is_built_again_with_the_same_digest(session: Session) -> None:
+    found = reproduced(session, "fraud_tabm", code=0)
+
+    assert found["same"]
+    assert (found["agreement"], found["other_code"]) == (None, [])
+
+
+def test_a_net_that_differs_in_its_last_digits_is_reproduced_within_the_declared_tolerance(
+    session: Session,
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        fits_another(patch, lambda array: array * np.float32(1.00001))
+        found = reproduced(session, "fraud_blend", code=0)
+
+    agreement = found["agreement"]
+    assert not found["same"]
+    assert (agreement["within"], agreement["week"]) == (parameters.TABM_REPRODUCED_WITHIN, WEEK)
+    assert 0 <= abs(agreement["rebuilt"] - agreement["recorded"]) <= agreement["within"]
+    assert found["made"]["training_set"]["recorded"] == found["made"]["training_set"]["rebuilt"]
+
+
+def test_a_net_that_comes_out_worse_than_declared_is_another_one(session: Session) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        fits_another(patch, lambda array: array * np.float32(-1))
+        found = reproduced(session, "fraud_tabm", code=1)
+
+    assert (found["same"], found["reproduced"], found["agreement"]["kept"]) == (False, False, False)
+    assert found["agreement"]["rebuilt"] < found["agreement"]["recorded"] - found["agreement"]["within"]
+    assert found["problems"] == []
