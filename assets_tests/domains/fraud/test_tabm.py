@@ -1,8 +1,15 @@
 """The net beside LightGBM: declared where it is asked for, of the same shape, and judged on the same rows."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -17,9 +24,13 @@ from my_platform.domains.fraud import assets, contenders, parameters
 from my_platform.domains.fraud.features import FEATURES
 from my_platform.domains.fraud.tabm import load_net
 from my_platform.learning.export.blend import blend_onnx
+from my_platform.learning.net_fitting import fit_tabm_on
 from my_platform.learning.nets import fit
 from my_platform.learning.nets.net import Net
+from my_platform.learning.nets.training import Fit
+from my_platform.learning.shards import LabelledRows
 from my_platform.operations.promotion import promote
+from my_platform.operations.refresh import Report
 from my_platform.operations.session import Session, opened
 from my_platform.storage.lake import file_in
 
@@ -89,6 +100,100 @@ def test_another_recipe_makes_the_net_and_what_reads_it_stale_and_nothing_else(s
         with opened(session.settings) as other:
             assert set(other.refresh().as_json()["computed"]) == {*NETS, *BLEND}
     assert set(session.refresh().as_json()["reused"]) == {*NETS, *BLEND}
+
+
+@contextmanager
+def of_recipe(session: Session, recipe: dict[str, Any]) -> Iterator[Session]:
+    """The home as it is under another recipe of the net."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(parameters.TABM_RECIPES, "budget", recipe)
+        with opened(session.settings) as other:
+            yield other
+
+
+def fit_one_week(session: Session) -> Report:
+    week = date.fromisoformat(WEEK)
+    return session.refresh(select="fraud_tabm", first=week, through=week)
+
+
+def test_a_training_set_of_more_rows_than_the_recipe_keeps_in_memory_is_read_in_shards(
+    session: Session,
+) -> None:
+    plans: list[str] = []
+    whole = LabelledRows.shards
+
+    def shards(rows: LabelledRows, *given: Any) -> Any:
+        plans.append(rows.rows.explain())
+        return whole(rows, *given)
+
+    resident = json.loads(file_in(_read(session, "fraud_tabm"), "net.json"))["about"]
+    recipe = {**TINY, "training": {**TINY["training"], "rows_in_memory": 1_000}}
+    with of_recipe(session, recipe) as other, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "ROWS_OF_A_SHARD", 1_000)
+        patch.setattr(LabelledRows, "shards", shards)
+        assert fit_one_week(other).outcome.computed == {"fraud_tabm": [WEEK]}
+        streamed = json.loads(file_in(_read(other, "fraud_tabm"), "net.json"))["about"]
+    assert "shards" not in resident
+    assert streamed["shards"] > 1
+    assert len(plans) == 1
+    assert "Parquet SCAN" in plans[0]
+    losses = [min(line["stopping_loss"] for line in about["history"]) for about in (resident, streamed)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.25)
+    assert fit_one_week(session).outcome.reused == {"fraud_tabm": [WEEK]}
+
+
+def test_a_fit_that_diverges_registers_nothing_and_the_last_good_net_stays(session: Session) -> None:
+    registry = session.models.registry
+    before = [registered.number for registered in registry.versions("fraud")], _read(session, "fraud_tabm")
+    recipe = {**TINY, "training": {**TINY["training"], "learning_rate": 1e30}}
+    with of_recipe(session, recipe) as other:
+        done = fit_one_week(other)
+        assert "the fit diverged: the loss was" in done.problems[-1]
+        assert done.outcome.computed == {}
+        assert [found.number for found in other.models.registry.versions("fraud")] == before[0]
+        assert _read(other, "fraud_tabm").equals(before[1])
+    assert len(list(session.settings.checkpoints.glob("*"))) == 0
+
+
+def test_a_run_that_is_killed_while_a_net_is_fitted_goes_on_at_its_checkpoint(session: Session) -> None:
+    recipe = {**TINY, "seed": 3}
+    program = f"""
+        import os, signal
+        from pathlib import Path
+        from assets_tests.domains.fraud.test_tabm import fit_one_week, opened, parameters, small
+        from my_platform.learning.nets.training import Fit, Interruptible
+        Interruptible.__init__.__defaults__ = (0.0,)
+        whole = Fit._end_epoch
+        def end_epoch(fit, epoch):
+            epoch == 2 and os.kill(os.getpid(), signal.SIGKILL)
+            whole(fit, epoch)
+        Fit._end_epoch = end_epoch
+        parameters.TABM_RECIPES = {{"budget": {recipe!r}}}
+        home = Path({str(session.settings.home)!r})
+        with opened(small(home, nets="budget", device="cpu", training_window_days=7)) as found:
+            fit_one_week(found)
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], env={**os.environ}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(session.settings.checkpoints.glob("*.safetensors"))) == 1
+    epochs: list[int] = []
+    whole = Fit._end_epoch
+
+    def end_epoch(under_way: Fit, epoch: int) -> None:
+        epochs.append(epoch)
+        whole(under_way, epoch)
+
+    with of_recipe(session, recipe) as other, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fit, "_end_epoch", end_epoch)
+        assert fit_one_week(other).outcome.computed == {"fraud_tabm": [WEEK]}
+        rows = _read(other, "training_set").lazy()
+        found = dict(_read(other, "fraud_tabm").select("name", "content").rows())
+    assert epochs[0] == 2
+    undisturbed = fit_tabm_on(
+        LabelledRows(rows, "again", FEATURES, "IS_FRAUD", "TX_DATETIME"), recipe, "cpu"
+    ).files()
+    assert {name: found[name] for name in undisturbed} == undisturbed
+    assert fit_one_week(session).outcome.reused == {"fraud_tabm": [WEEK]}
 
 
 def _read(session: Session, asset: str) -> pl.DataFrame:

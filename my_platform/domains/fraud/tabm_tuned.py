@@ -13,10 +13,10 @@ import polars as pl
 
 from my_platform.domains.fraud.exports import files_of
 from my_platform.domains.fraud.features import FEATURES
-from my_platform.domains.fraud.models import fitted_on, rows_to_fit
-from my_platform.domains.fraud.tabm import Device
+from my_platform.domains.fraud.models import fitted_on
+from my_platform.domains.fraud.tabm import Device, labelled_rows
 from my_platform.incremental.declare import Asset, Grain, Produced, Publication, Read, same, table
-from my_platform.learning.net_fitting import fit_tabm
+from my_platform.learning.net_fitting import fit_tabm_on
 from my_platform.storage.lake import files_table
 
 
@@ -32,7 +32,7 @@ def fraud_tabm_tuned(
     checkpoints: Path,
 ) -> Produced:
     """Last week's net fitted further on this week's training set; its files where it is as good as a fresh fit for less."""
-    rows, tuning = rows_to_fit(training_set, replay, partition, inputs), parameters["tuning"]
+    labelled, tuning = labelled_rows(training_set, replay, partition, inputs), parameters["tuning"]
     recipe = parameters["recipe"]
     # A pruned net goes on with the submodels that it kept.
     recipe = {
@@ -44,15 +44,8 @@ def fraud_tabm_tuned(
             "learning_rate": tuning["learning_rate"],
         },
     }
-    net = fit_tabm(
-        rows.select(FEATURES),
-        rows["IS_FRAUD"].to_numpy(),
-        rows["TX_DATETIME"].dt.date(),
-        recipe,
-        device,
-        checkpoints=checkpoints,
-        start=files_of(before),
-    )
+    net = fit_tabm_on(labelled, recipe, device, checkpoints=checkpoints, start=files_of(before))
+    rows = labelled.rows.select("TX_DATETIME", "IS_FRAUD").collect()
     fits = {"tuned": net.about, "fresh": json.loads(files_of(fresh)["net.json"])["about"]}
     losses = {name: validation_loss(found) for name, found in fits.items()}
     work = {name: submodel_rows(found) for name, found in fits.items()}
@@ -92,7 +85,7 @@ def tuned_asset(fresh: Asset, *, tuning: Mapping[str, Any], device: Device, chec
         reads={
             "before": Read(fresh.name, -7, -7, "wait", 1),
             "fresh": same(fresh.name),
-            "training_set": same("training_set"),
+            "training_set": same("training_set", scanned=True),
             "replay": same("training_set_replay"),
         },
         parameters={**fresh.parameters, "tuning": dict(tuning)},
