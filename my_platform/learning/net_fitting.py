@@ -88,9 +88,10 @@ def fit_tabm_on(
     from my_platform.learning.nets.net import Net
     from my_platform.learning.nets.training import Interruptible
 
-    known, compute = Recipe.from_json(recipe), pick_device(device)
-    together = device == "cuda" and devices > 1 and start is None
-    if together or fits_in_memory(labelled.height, len(labelled.features), known.training, compute):
+    known, together = Recipe.from_json(recipe), device == "cuda" and devices > 1 and start is None
+    if together or fits_in_memory(
+        labelled.height, len(labelled.features), known.training, pick_device(device)
+    ):
         rows = labelled.rows.select(*labelled.features, labelled.label, labelled.time).collect()
         return fit_tabm(
             rows.select(labelled.features),
@@ -103,7 +104,7 @@ def fit_tabm_on(
             start=start,
         )
     shards, held_out = labelled.shards(known.training.stopping_share, ROWS_OF_A_SHARD)
-    host = Host(compute, Interruptible(checkpoints) if checkpoints else None)
+    host = Host(pick_device(device), Interruptible(checkpoints) if checkpoints else None)
     former = Net.of_files(start) if start is not None else None
     return fit_streamed(shards, held_out, labelled.features, known, host, former)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,16 @@ def test_without_being_asked_for_there_is_none(session: Session) -> None:
     off = session.settings.model_copy(update={"nets": "off"})
     assert not {asset.name for asset in assets(off)} & {*NETS, *BLEND}
     assert [contender.model for contender in contenders(off)] == ["fraud_lightgbm"]
+
+
+def test_where_cuda_is_asked_for_the_net_holds_its_devices_and_runs_alone_on_them(tmp_path: Path) -> None:
+    net, on_processor = (
+        next(asset for asset in assets(small(tmp_path, nets="budget", **given)) if asset.name == "fraud_tabm")
+        for given in ({"device": "cuda", "cuda_devices": 2}, {"device": "cpu", "cuda_devices": 2})
+    )
+    assert (net.pool, net.gpus) == ("gpu", 2)
+    assert (on_processor.pool, on_processor.gpus) == ("training", 0)
+    assert net.parameters == on_processor.parameters
 
 
 def test_its_weeks_are_those_of_the_other_model_and_are_fresh(session: Session) -> None:

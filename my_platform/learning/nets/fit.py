@@ -93,7 +93,7 @@ def fit_net(rows: TrainingSet, recipe: Recipe, host: Host, start: Net | None = N
     """
     last = last_rows(rows.days, rows.labels, recipe.training.stopping_share)
     held_out = ArrayShard("last days", rows.features, rows.labels, np.flatnonzero(last))
-    if not fits_in_memory(*rows.features.shape, recipe.training, host.compute):
+    if not fits_in_memory(len(rows.labels), len(rows.names), recipe.training, host.compute):
         # Shuffled, so that each shard holds rows of all days.
         order = np.random.default_rng([recipe.seed, 4]).permutation(np.flatnonzero(~last))
         shards = [
