@@ -175,14 +175,17 @@ def reproduce(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Build a model again on another home from the versions it was made from: exit code 1 where it differs."""
+    """Build a model again on another home from the versions it was made from: exit code 1 where it is another one.
+
+    A net that was fitted on another device may differ by as much as its domain declares.
+    """
     from my_platform.operations import session
     from my_platform.operations.reproduction import reproduce as reproduced
 
     settings = settings_of_call()
     with session.opened(settings) as opened, tempfile.TemporaryDirectory(prefix="my_platform_") as folder:
         home = into.expanduser().absolute() if into else Path(folder)
-        done = reproduced(opened.workspace, settings, opened.models.named(model), home)
+        done = reproduced(opened.models, settings, opened.models.named(model), home)
     found = done.as_json()
     if as_json:
         print_json({**found, "home": str(home) if into else None})
@@ -195,10 +198,11 @@ def reproduce(
         typer.echo(
             f"{found['partitions_taken']:,} partitions as they were recorded (training set {done.training_set_digest}): "
             + ("the same model" if done.same else "another model")
+            + (f": {done.agreement}" if done.agreement else "")
         )
     for problem in (*(f"the code of {name} has moved on" for name in done.other_code), *done.problems):
         complain(problem)
-    if not done.same:
+    if not done.reproduced:
         raise SystemExit(1)
 
 

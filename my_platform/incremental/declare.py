@@ -51,6 +51,8 @@ class Read:
             mostly not there, and nobody is told.
         at_least: partitions of the window that must be there, whatever ``gaps`` says.
         columns: the columns that the function needs; None for all.
+        scanned: read from the stored files as the function asks for rows, after all their bytes were checked, and not
+            kept in memory before that.
     """
 
     asset: str
@@ -59,6 +61,7 @@ class Read:
     gaps: Literal["wait", "pass", "optional"] = "wait"
     at_least: int = 1
     columns: tuple[str, ...] | None = None
+    scanned: bool = False
 
     def __post_init__(self) -> None:
         if self.first > self.last:
@@ -67,9 +70,11 @@ class Read:
             )
 
 
-def same(asset: str, *, at_least: int = 1, columns: Sequence[str] | None = None) -> Read:
+def same(
+    asset: str, *, at_least: int = 1, columns: Sequence[str] | None = None, scanned: bool = False
+) -> Read:
     """The reader's own day or week, or the whole of an asset without partitions."""
-    return Read(asset, at_least=at_least, columns=tuple(columns) if columns else None)
+    return Read(asset, at_least=at_least, columns=tuple(columns) if columns else None, scanned=scanned)
 
 
 def last(
@@ -314,9 +319,10 @@ def _produce(
     given: Mapping[str, Any],
 ) -> Produced:
     arguments: dict[str, Any] = {name: value for name, value in given.items() if name in wanted}
-    for read in reads:
-        tables = batch.inputs(read, key)
-        arguments[read] = (pl.concat(list(tables.values())) if tables else batch.empty(read)).lazy()
+    for read, declared in reads.items():
+        arguments[read] = _scan(batch, read, key) if declared.scanned else _in_memory(batch, read, key)
+        if declared.scanned and declared.columns is not None:
+            arguments[read] = arguments[read].select(declared.columns)
     if "partition" in wanted:
         arguments["partition"] = key
     if "parameters" in wanted:
@@ -327,6 +333,16 @@ def _produce(
     if isinstance(made, Produced):
         return made
     return Produced(made.collect() if isinstance(made, pl.LazyFrame) else made)
+
+
+def _in_memory(batch: Batch, read: str, key: str) -> pl.LazyFrame:
+    tables = batch.inputs(read, key)
+    return (pl.concat(list(tables.values())) if tables else batch.empty(read)).lazy()
+
+
+def _scan(batch: Batch, read: str, key: str) -> pl.LazyFrame:
+    files = batch.files(read, key)
+    return pl.scan_parquet(list(files.values()), glob=False) if files else batch.empty(read).lazy()
 
 
 def day_key(ordinal: int) -> str:

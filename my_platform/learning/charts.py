@@ -36,7 +36,7 @@ STYLE = """
 """
 
 POSITIVES = "positives"
-_WIDTH_OF_LETTER, _LONGEST_NAME, _MOST_BARS = 6.4, 40, 14
+_WIDTH_OF_LETTER, _LONGEST_NAME, _MOST_BARS = 6.4, 44, 14
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _SHARES = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 _FIFTHS = {0.0: "0", 0.2: "0.2", 0.4: "0.4", 0.6: "0.6", 0.8: "0.8", 1.0: "1"}
@@ -193,7 +193,7 @@ def weeks_chart(weeks: Sequence[WeekFigures]) -> str:
 def _ranking_chart(values: Sequence[tuple[str, float]], title: str, axis: str, said: str) -> str:
     """Horizontal bars of the first values, which are the highest."""
     shown = values[:_MOST_BARS]
-    names = {float(-at): name[:_LONGEST_NAME] for at, (name, _) in enumerate(shown)}
+    names = {float(-at): _shortened(name) for at, (name, _) in enumerate(shown)}
     plane = drawing.Plane(
         drawing.rising_axis(axis, max(value for _, value in shown)),
         drawing.Axis("", 0.5 - len(shown), 0.5, names),
@@ -206,3 +206,9 @@ def _ranking_chart(values: Sequence[tuple[str, float]], title: str, axis: str, s
         right, bottom = plane.place(value, -at - 0.36)
         marks.append(drawing.rectangle("bar", left, top, right, bottom, f"{name}: {said.format(value)}"))
     return drawing.drawing(plane, title, marks)
+
+
+def _shortened(name: str) -> str:
+    """A long name without its middle: what tells a feature from others, such as its window, often stands last."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"

@@ -63,6 +63,8 @@ class Contender:
         online: makes the online form of its feature sets, by which a service looks its features up.
         chosen_on: the weeks whose tests its parameters were chosen by, which therefore do not tell how good it is.
         retraining: when it is fitted again; None for every week, as soon as what it reads is there.
+        reproduced_within: by how much its measure may differ when it is built again, where a device may give other last
+            digits; None where the same bytes have to come out.
     """
 
     use: str
@@ -84,6 +86,7 @@ class Contender:
     consistency: tuple[str, ...] = ()
     online: Callable[[], tuple[OnlineFeatures, ...]] | None = None
     retraining: Retraining | None = None
+    reproduced_within: float | None = None
 
     @property
     def assets(self) -> tuple[str, ...]:

@@ -31,7 +31,9 @@ def gate_section(
             f"<p>{escape(case.gained).capitalize()} <b>{case.gain.value:+.4f}</b> "
             f'<span class="range">{case.gain.low:+.4f} to {case.gain.high:+.4f}</span> over {weeks}</p>'
         )
-    lines.append("<table><thead><tr><th>Rule</th><th></th><th>What was found</th></tr></thead><tbody>")
+    lines.append(
+        '<table><thead><tr><th>Rule</th><th></th><th class="said">What was found</th></tr></thead><tbody>'
+    )
     for reason in verdict.reasons:
         kept = "kept" if reason.kept else '<b class="worse">broken</b>'
         lines.append(

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from my_platform.errors import Refused
+from my_platform.learning.shards import LabelledRows
 
 if TYPE_CHECKING:
     from my_platform.learning.nets.net import Net
@@ -67,6 +68,45 @@ def fit_tabm(
         return fit_in_processes(rows, Recipe.from_json(recipe), devices, device, interruptible)
     former = Net.of_files(start) if start is not None else None
     return fit_net(rows, Recipe.from_json(recipe), Host(pick_device(device), interruptible), former)
+
+
+def fit_tabm_on(
+    labelled: LabelledRows,
+    recipe: Mapping[str, Any],
+    device: Literal["cpu", "cuda"],
+    *,
+    devices: int = 1,
+    checkpoints: Path | None = None,
+    start: Mapping[str, bytes] | None = None,
+) -> "Net":
+    """Fit a net on rows that are read as they are needed: whole where they fit, else in shards of some days.
+
+    The rest is as of `fit_tabm`. Several devices share rows that are in memory.
+    """
+    from my_platform.learning.nets.compute import pick_device
+    from my_platform.learning.nets.fit import ROWS_OF_A_SHARD, Host, Recipe, fit_streamed, fits_in_memory
+    from my_platform.learning.nets.net import Net
+    from my_platform.learning.nets.training import Interruptible
+
+    known, together = Recipe.from_json(recipe), device == "cuda" and devices > 1 and start is None
+    if together or fits_in_memory(
+        labelled.height, len(labelled.features), known.training, pick_device(device)
+    ):
+        rows = labelled.rows.select(*labelled.features, labelled.label, labelled.time).collect()
+        return fit_tabm(
+            rows.select(labelled.features),
+            rows[labelled.label].to_numpy(),
+            rows[labelled.time].dt.date(),
+            recipe,
+            device,
+            devices=devices,
+            checkpoints=checkpoints,
+            start=start,
+        )
+    shards, held_out = labelled.shards(known.training.stopping_share, ROWS_OF_A_SHARD)
+    host = Host(pick_device(device), Interruptible(checkpoints) if checkpoints else None)
+    former = Net.of_files(start) if start is not None else None
+    return fit_streamed(shards, held_out, labelled.features, known, host, former)
 
 
 def predict_tabm(

@@ -61,7 +61,7 @@ th, td {
 }
 td { white-space: nowrap; }
 td:first-child, .facts td, .group td, td.said { white-space: normal; }
-td.said { text-align: left; }
+td.said, th.said { text-align: left; }
 th { color: #475569; font-weight: normal; }
 th:first-child, td:first-child, .facts td { text-align: left; }
 .facts td:first-child { width: 38%; color: #475569; }

@@ -121,6 +121,12 @@ class WeeklyTests:
         named = scores.select(pl.col(columns.key).alias("key"), pl.col(columns.score).alias(CHAMPION))
         return self.rows(contender, week, predictions).join(named, on="key", how="inner").sort("key")
 
+    def unscored(self, contender: Contender, week: str) -> pl.DataFrame:
+        """Cluster and label of the test rows of a week, in the order of `features`; raises DamagedObject."""
+        columns, version = contender.columns, self.current(contender.test_set)[week]
+        rows = self.lake.read(contender.test_set, week, version, [columns.cluster, columns.label])
+        return rows.select(cluster=columns.cluster, label=columns.label)
+
     def features(self, contender: Contender, week: str) -> pl.DataFrame:
         """The features of the test rows of a week; raises DamagedObject."""
         version = self.current(contender.test_set)[week]

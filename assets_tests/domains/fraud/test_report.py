@@ -166,6 +166,18 @@ def test_it_draws_nine_charts_with_titles(html: str) -> None:
     assert "nan" not in re.sub(r"<style>.*?</style>", "", html, flags=re.S)
 
 
+def test_long_names_of_features_are_told_apart() -> None:
+    fits = "TERMINAL_ID_USUAL_FRAUD_RATE_30DAY_WINDOW"
+    long = [f"TERMINAL_ID_SHARE_OF_UNUSUAL_PAYMENTS_WITHIN_{days}DAY_WINDOW" for days in (7, 30)]
+    gains = pl.DataFrame({"feature": [fits, *long], "gain": [3.0, 2.0, 1.0]})
+    html = evaluation_report(PUBLISHED_WEEK, MODEL, judged(scored_week()), (), Attribution(gains))
+    shown = re.findall(r">(TERMINAL_ID_[^<:]*)<", html)
+    assert shown[0] == fits
+    assert len(set(shown)) == 3
+    assert all(len(name) <= 44 for name in shown)
+    assert [name.rpartition("WITHIN_")[2] for name in shown[1:]] == ["7DAY_WINDOW", "30DAY_WINDOW"]
+
+
 def test_published_figures_are_compared_on_their_own_week(html: str) -> None:
     text = text_of(html)
     assert "Published for this week: S = 2018-07-25, T0 = 2018-08-08" in text

@@ -14,6 +14,7 @@ from assets_tests.domains.fraud.test_tabm import TINY
 from assets_tests.homes import day, folder_in_memory, land, small
 from my_platform.domains.fraud import assets, parameters
 from my_platform.domains.fraud.features import FEATURES
+from my_platform.domains.fraud.tabm_tuned import as_good_for_less
 from my_platform.incremental.declare import Publication
 from my_platform.learning.export.scoring import load_onnx
 from my_platform.operations.session import Session, opened
@@ -136,6 +137,33 @@ def test_a_net_that_goes_on_from_last_weeks_tells_both_losses(session: Session) 
     table = session.workspace.lake.read("fraud_tabm_tuned", day(21), version)
     about = json_in(table, "about.json")
     assert list(about["started_from"]) == [WEEK]
-    assert about["kept"] == (about["validation_loss"]["tuned"] <= about["validation_loss"]["fresh"] * 1.01)
+    as_good = about["validation_loss"]["tuned"] <= about["validation_loss"]["fresh"] * 1.01
+    assert 0 < about["submodel_rows"]["tuned"] < about["submodel_rows"]["fresh"]
+    assert about["kept"] == as_good
     kept = {"net.json", "weights.safetensors"} if about["kept"] else set()
     assert set(table["name"]) == {"about.json", *kept}
+
+
+@pytest.mark.parametrize(
+    ("loss", "steps", "members", "kept"),
+    [
+        (0.0505, 29, 16, True),
+        (0.0506, 29, 16, False),
+        (0.0400, 100, 16, False),
+        (0.0400, 130, 12, True),
+        (0.0400, 134, 12, False),
+    ],
+)
+def test_a_net_that_goes_on_is_kept_only_where_it_is_as_good_for_less(
+    loss: float, steps: int, members: int, kept: bool
+) -> None:
+    def about(loss: float, steps: int, members: int) -> dict[str, Any]:
+        return {
+            "history": [{"stopping_loss": 1.0}, {"stopping_loss": loss}],
+            "best_epoch": 1,
+            "steps": steps,
+            "training": {"batch_rows": 512},
+            "architecture": {"members": members},
+        }
+
+    assert as_good_for_less(about(loss, steps, members), about(0.05, 100, 16), 0.01) is kept

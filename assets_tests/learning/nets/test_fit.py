@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from assets_tests.learning.nets.rows import NAMES, SMALL, average_precision, changed, training_set
 from my_platform.errors import Refused
 from my_platform.learning.nets.compute import Compute
 from my_platform.learning.nets.fit import Host, TrainingSet, fit_net
 from my_platform.learning.nets.net import Net, best_members, predict, predict_members, prune
+from my_platform.learning.nets.net import average_precision as weighted
+from my_platform.learning.nets.sampling import last_rows
 from my_platform.learning.nets.tabm import Architecture
 from my_platform.learning.nets.training import Interruptible
 
@@ -141,6 +144,27 @@ def test_it_stops_when_no_epoch_gets_better_and_keeps_the_best() -> None:
     losses = [line["stopping_loss"] for line in found["history"]]
     assert len(losses) < 40
     assert found["best_epoch"] == losses.index(min(losses)) == len(losses) - 3
+
+
+def test_each_epoch_is_judged_by_two_figures_on_the_last_days(fitted: Net) -> None:
+    (last,) = np.nonzero(last_rows(ROWS.days, ROWS.labels, SMALL.training.stopping_share))
+    whole = fit_net(ROWS, changed(stopping_parts=1), Host())
+    line = whole.about["history"][whole.about["best_epoch"]]
+    found = predict(whole, ROWS.features[last], Compute())
+    assert line["stopping_average_precision"] == pytest.approx(average_precision(ROWS.labels[last], found))
+    # Of the rows labelled 0 one in four is looked at, and counts four times.
+    sampled = fitted.about["history"][-1]["stopping_average_precision"]
+    assert sampled == pytest.approx(whole.about["history"][-1]["stopping_average_precision"], abs=0.1)
+    assert sampled != whole.about["history"][-1]["stopping_average_precision"]
+
+
+@pytest.mark.parametrize("digits", [1, 8])
+def test_average_precision_of_weighted_rows_is_that_of_scikit_learn(digits: int) -> None:
+    random = np.random.default_rng(5)
+    scores, labels = random.random(500).round(digits), random.random(500) < 0.1
+    weights = np.where(labels, 1.0, 4.0)
+    expected = average_precision_score(labels, scores, sample_weight=weights)
+    assert weighted(scores, labels, weights) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_fit_that_diverges_is_refused_and_leaves_no_net() -> None:

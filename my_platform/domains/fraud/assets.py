@@ -274,6 +274,7 @@ def contenders(settings: Settings) -> list[Contender]:
                 load=load_net,
                 budget=parameters.TABM_BUDGET,
                 export=fraud_tabm_onnx.__name__,
+                reproduced_within=parameters.TABM_REPRODUCED_WITHIN,
                 **shared,
             )
         )
@@ -284,6 +285,7 @@ def contenders(settings: Settings) -> list[Contender]:
                 evaluation="blend_evaluation",
                 load=load_blend,
                 budget=parameters.TABM_BUDGET,
+                reproduced_within=parameters.TABM_REPRODUCED_WITHIN,
                 **shared,
             )
         )

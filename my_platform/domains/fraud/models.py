@@ -39,7 +39,7 @@ def fraud_lightgbm(
     threads: int,
 ) -> Produced:
     """Boosted trees fitted on the week's training set, as LightGBM's own text."""
-    rows = rows_to_fit(training_set, replay, partition, inputs)
+    rows = rows_to_fit(training_set, replay, partition, inputs).collect()
     model = fit_lightgbm(
         rows.select(FEATURES),
         rows["IS_FRAUD"].to_numpy(),
@@ -69,7 +69,7 @@ def fraud_lightgbm(
 
 def rows_to_fit(
     training_set: pl.LazyFrame, replay: pl.LazyFrame, partition: str, inputs: Mapping[str, Any]
-) -> pl.DataFrame:
+) -> pl.LazyFrame:
     """The rows of a week's training set.
 
     Raises:
@@ -79,7 +79,7 @@ def rows_to_fit(
         raise Refused(
             "the training set is another one than was replayed without the future last; see training_set_replay"
         )
-    return training_set.collect()
+    return training_set
 
 
 def fitted_on(
@@ -89,7 +89,7 @@ def fitted_on(
     window_days: int,
     inputs: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a model says of the rows that it was fitted on."""
+    """What a model says of the rows that it was fitted on; of them TX_DATETIME and IS_FRAUD are looked at."""
     times = rows["TX_DATETIME"].dt.date()
     holes = days_without_rows(rows["TX_DATETIME"], date.fromisoformat(partition), window_days)
     return {

@@ -79,8 +79,11 @@ TABM_RECIPES: Mapping[str, Mapping[str, Any]] = {
     },
 }
 # A net that goes on from last week's: shorter and in smaller steps. It is kept where its log loss on the last days is
-# not higher than that of the net fitted from the beginning by more than this share.
+# not higher than that of the net fitted from the beginning by more than this share, and it went through fewer rows.
 TABM_TUNING: Mapping[str, Any] = {"epochs": 3, "learning_rate": 0.002, "worse_by": 0.01}
+# By how much the average precision of a net may differ when it is built again, on another device or by another build of
+# torch: what the gate lets a refit lose. On the processor the same bytes come out.
+TABM_REPRODUCED_WITHIN = 0.01
 # Variants that are smaller and faster than the models they are made of: `distilled` is fitted on what they say of the
 # training set, `trees` and `members` are how many of its trees or submodels a pruned one keeps.
 SMALLER: Mapping[str, Any] = {

@@ -22,7 +22,8 @@ from my_platform.domains.fraud.models import (
 )
 from my_platform.incremental.declare import Asset, Grain, Produced, same, table
 from my_platform.learning.fitting import TRAINING_POOL
-from my_platform.learning.net_fitting import fit_tabm, predict_tabm
+from my_platform.learning.net_fitting import fit_tabm_on, predict_tabm
+from my_platform.learning.shards import LabelledRows
 from my_platform.storage.lake import files_table
 
 GPU_POOL = "gpu"
@@ -40,17 +41,10 @@ def fraud_tabm(
     checkpoints: Path,
 ) -> Produced:
     """A TabM net fitted on the week's training set: weights as safetensors, all else as JSON."""
-    rows, recipe = rows_to_fit(training_set, replay, partition, inputs), parameters["recipe"]
-    net = fit_tabm(
-        rows.select(FEATURES),
-        rows["IS_FRAUD"].to_numpy(),
-        rows["TX_DATETIME"].dt.date(),
-        recipe,
-        device,
-        devices=devices,
-        checkpoints=checkpoints,
-    )
-    files = net.files()
+    labelled, recipe = labelled_rows(training_set, replay, partition, inputs), parameters["recipe"]
+    net = fit_tabm_on(labelled, recipe, device, devices=devices, checkpoints=checkpoints)
+    rows = labelled.rows.select("TX_DATETIME", "IS_FRAUD").collect()
+    files, best = net.files(), net.about["history"][net.about["best_epoch"]]
     about = {
         "recipe": recipe,
         "parameters": {**recipe["architecture"], **recipe["training"]},
@@ -66,9 +60,19 @@ def fraud_tabm(
             "training_frauds": about["train"]["frauds"],
             "device": net.about["device"],
             "best_epoch": net.about["best_epoch"],
+            **{name: round(best[name], 5) for name in ("stopping_loss", "stopping_average_precision")},
+            "shards": net.about.get("shards", 0),
             "model_bytes": sum(map(len, files.values())),
         },
     )
+
+
+def labelled_rows(
+    training_set: pl.LazyFrame, replay: pl.LazyFrame, partition: str, inputs: Mapping[str, Any]
+) -> LabelledRows:
+    """The rows that a week's net is fitted on; raises Refused as `rows_to_fit` does."""
+    rows = rows_to_fit(training_set, replay, partition, inputs)
+    return LabelledRows(rows, inputs["training_set"][partition], FEATURES, "IS_FRAUD", "TX_DATETIME")
 
 
 def load_net(files: Mapping[str, bytes]) -> Callable[[pl.DataFrame], NDArray[np.float64]]:
@@ -102,7 +106,7 @@ def tabm_assets(
     """The weekly assets of the net. On which device it was fitted does not make another value of it."""
     model = table(
         "fraud_tabm",
-        reads={"training_set": same("training_set"), "replay": same("training_set_replay")},
+        reads={"training_set": same("training_set", scanned=True), "replay": same("training_set_replay")},
         parameters={"recipe": dict(recipe), "window_days": window_days},
         runtime={"device": device, "devices": devices, "checkpoints": checkpoints},
         pool=GPU_POOL if device == "cuda" else TRAINING_POOL,

@@ -31,7 +31,7 @@ from my_platform.learning.nets.transforms import Floats, InputTransform, fit_tra
 
 # Of the device's free memory, what a training set may take: the rest is for the net and its activations.
 _SHARE_OF_MEMORY = 0.5
-_ROWS_OF_A_SHARD = 1 << 20
+ROWS_OF_A_SHARD = 1 << 20
 # Rows of a streamed training set that its transform is fitted on.
 _SAMPLE_ROWS = 500_000
 
@@ -94,14 +94,12 @@ def fit_net(rows: TrainingSet, recipe: Recipe, host: Host, start: Net | None = N
     """
     last = last_rows(rows.days, rows.labels, recipe.training.stopping_share)
     held_out = ArrayShard("last days", rows.features, rows.labels, np.flatnonzero(last))
-    free = host.compute.free_bytes()
-    needed = 4 * rows.features.size
-    if free is not None and needed > _SHARE_OF_MEMORY * free:
+    if not fits_in_memory(len(rows.labels), len(rows.names), recipe.training, host.compute):
         # Shuffled, so that each shard holds rows of all days.
         order = np.random.default_rng([recipe.seed, 4]).permutation(np.flatnonzero(~last))
         shards = [
             ArrayShard(f"{number} of {len(order)} rows", rows.features, rows.labels, part)
-            for number, part in enumerate(np.array_split(order, -(-len(order) // _ROWS_OF_A_SHARD)))
+            for number, part in enumerate(np.array_split(order, -(-len(order) // ROWS_OF_A_SHARD)))
         ]
         return fit_streamed(shards, held_out, rows.names, recipe, host, start)
     features, labels = rows.features[~last], rows.labels[~last]
@@ -132,7 +130,16 @@ def fit_streamed(
         raise Refused(f"expected rows of both classes, found {int(labels.sum())} labelled 1 in {len(labels)}")
     transform = start.transform if start else fit_transform(found.sample, names, recipe.training.bins)
     source = StreamedRows(shards, found, transform, _sampling(recipe, host), host.compute)
-    return _fit(source, float(labels.mean()), held_out, transform, recipe, host, start)
+    net = _fit(source, float(labels.mean()), held_out, transform, recipe, host, start)
+    return replace(net, about={**net.about, "shards": len(shards)})
+
+
+def fits_in_memory(rows: int, features: int, training: Training, compute: Compute) -> bool:
+    """Whether a training set is fitted on whole: as large as its recipe allows, and with room on the device."""
+    free = compute.free_bytes()
+    return rows <= training.rows_in_memory and (
+        free is None or 4 * rows * features <= _SHARE_OF_MEMORY * free
+    )
 
 
 def _sampling(recipe: Recipe, host: Host) -> Sampling:

@@ -20,7 +20,7 @@ from my_platform.errors import Refused
 from my_platform.learning.nets.checkpoints import State, forget_state, load_state, save_state
 from my_platform.learning.nets.compute import Compute
 from my_platform.learning.nets.distributed import Group
-from my_platform.learning.nets.net import log_loss, probabilities
+from my_platform.learning.nets.net import average_precision, log_loss, probabilities
 from my_platform.learning.nets.sampling import Labels
 from my_platform.learning.nets.sources import Rows
 from my_platform.learning.nets.tabm import TabM
@@ -44,6 +44,7 @@ class Training:
         stopping_parts: of the other rows of those days, one of so many is looked at.
         patience: epochs without a better one before the fit ends.
         keep: submodels that are kept in the end.
+        rows_in_memory: a training set of more rows is read in shards, wherever it is fitted.
     """
 
     epochs: int = 10
@@ -57,6 +58,7 @@ class Training:
     stopping_parts: int = 4
     patience: int = 3
     keep: int = 32
+    rows_in_memory: int = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -179,11 +181,13 @@ class Fit:
         self.loss.zero_()
         self.module.eval()
         found = probabilities(_with(self.module, self.average), self.inputs, self.compute)
-        loss = log_loss(found.mean(1), self.stopping.labels, self.stopping.weights)
-        loss = self.group.agreed(loss, self.compute)
+        judged = found.mean(1), self.stopping.labels, self.stopping.weights
+        loss = self.group.agreed(log_loss(*judged), self.compute)
         if not math.isfinite(loss):
             raise self._diverged(epoch, loss)
-        self.history.append({"epoch": epoch, "training_loss": fitted, "stopping_loss": loss})
+        precision = average_precision(*judged)
+        line = {"epoch": epoch, "training_loss": fitted, "stopping_loss": loss}
+        self.history.append({**line, "stopping_average_precision": precision})
         if self._best_epoch == epoch:
             self.best = {name: value.clone() for name, value in self.average.items()}
 
