@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from my_platform.errors import DamagedObject, PlatformError, Refused
+from my_platform.errors import DamagedObject, PlatformError, Refused, StorageUnavailable
 from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import DETERMINISTIC, Asset, Produced, Publication, ordinal
 from my_platform.incremental.planner import Action, Entry, Node, Past, State, fall_back, waits_for
@@ -216,6 +216,10 @@ class AssetRun:
                 if stop():
                     break
                 meter.start()
+        except StorageUnavailable as error:
+            # Nothing else of the run would fare better, each after as long a wait.
+            self.flush()
+            raise error.needed_by(self._named(next(iter(left), ""))) from error
         except Exception as error:
             self.flush()
             self._broken(left, error)
@@ -233,6 +237,8 @@ class AssetRun:
         self, entry: Entry, partition: str, made: Produced | Exception, batch: InputBatch, spent: Spent
     ) -> None:
         """Store a value, or record why there is none."""
+        if isinstance(made, StorageUnavailable):
+            raise made
         if isinstance(made, Produced):
             self._commit(entry, partition, made, batch, spent)
         else:

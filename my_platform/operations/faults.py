@@ -5,6 +5,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 
+from my_platform.errors import StorageUnavailable
+
 MOST_TRIES = 4
 FIRST_WAIT_S = 0.5
 _FACTOR = 4.0
@@ -32,6 +34,7 @@ _OF_CLIENTS = {
     ("requests", "Timeout"),
 }
 _LOCKED = ("locked", "busy")
+_OF_DATABASES = {"sqlalchemy", "psycopg2"}
 
 
 def is_infrastructure(error: BaseException) -> bool:
@@ -41,6 +44,25 @@ def is_infrastructure(error: BaseException) -> bool:
     they come again.
     """
     return any(_passes(each) for each in _chain(error))
+
+
+def in_words(error: BaseException) -> str:
+    """What to tell a person of an error of storage or network that has ended what he asked for."""
+    gone = next((each for each in _chain(error) if isinstance(each, StorageUnavailable)), None)
+    if gone is not None:
+        return str(gone)
+    of_database = any(type(each).__module__.partition(".")[0] in _OF_DATABASES for each in _chain(error))
+    where = "the database" if of_database else "storage or network"
+    said = str(list(_chain(error))[-1]).strip().partition("\n")[0]
+    return (
+        f"{where} does not answer: {said}. See whether it is well (`my-platform doctor`), and run the same again: what "
+        "was committed stays, and only the rest is computed"
+    )
+
+
+def was_waited_for(error: BaseException) -> bool:
+    """Whether an error says that a bucket was waited for, for as long as the settings say: to try again is for later."""
+    return any(isinstance(each, StorageUnavailable) for each in _chain(error))
 
 
 def wait_before(attempt: int, stop: Callable[[], bool] = lambda: False) -> None:
@@ -65,7 +87,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _passes(error: BaseException) -> bool:
-    if isinstance(error, ConnectionError | TimeoutError):
+    if isinstance(error, ConnectionError | TimeoutError | StorageUnavailable):
         return True
     if isinstance(error, sqlite3.OperationalError):
         return any(word in str(error) for word in _LOCKED)

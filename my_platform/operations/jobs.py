@@ -103,6 +103,10 @@ def launch_here(job: dg.JobDefinition, instance: dg.DagsterInstance, order: Orde
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:
     for event in result.all_events:
-        if event.is_step_failure and event.step_failure_data.error:
-            return event.step_failure_data.error.to_string()
+        if event.is_step_failure:
+            told = event.step_failure_data.user_failure_data
+            if told is not None and told.description:
+                return str(told.description)
+            if event.step_failure_data.error:
+                return event.step_failure_data.error.to_string()
     return "see the run in the UI"
