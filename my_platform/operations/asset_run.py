@@ -26,6 +26,7 @@ from my_platform.operations.platform import Workspace
 from my_platform.operations.provenance import cause_of, provenance
 from my_platform.operations.table_cache import TableCache
 from my_platform.storage.lake import ABSENT, partition_key
+from my_platform.storage.objects import BucketStore
 from my_platform.storage.trace_index import Cost, Trace
 
 _FLUSH_PARTITIONS = 32
@@ -178,6 +179,10 @@ class AssetRun:
 
     def _reuse(self, entry: Entry, compute: list[Entry]) -> None:
         partition = partition_key(self.node.grain, entry.key)
+        if self.asset.gpus and isinstance(self.lake.store, BucketStore):
+            # Another machine may have computed it anew, to another value.
+            self._adopt(entry, compute)
+            return
         if not self.lake.store.exists(self.lake.path(self.node.name, partition, entry.fingerprint)):
             self.lake.index.forget(self.node.name, partition, entry.fingerprint)
             compute.append(entry)

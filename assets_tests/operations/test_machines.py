@@ -1,0 +1,158 @@
+"""Machines that share one bucket and one database: every owed partition is committed once, whoever dies with the lock."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from assets_tests.homes import Versions, answer
+from assets_tests.operations import shop
+from assets_tests.operations.faulty_s3 import DAYS, FaultyS3, clean_versions, faulty_s3, once_each
+from assets_tests.operations.machines import Machine
+from assets_tests.storage.s3_servers import moto_server
+from my_platform.operations.heads import HEADS_LOCK
+from my_platform.operations.session import Session, opened
+from my_platform.storage.session_lock import key_of
+
+pytestmark = pytest.mark.s3
+ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+_PATIENCE_S = 600.0
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Versions:
+    return clean_versions(tmp_path_factory.mktemp("clean"))
+
+
+@pytest.fixture
+def s3(database: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
+    with moto_server() as url, faulty_s3(url, monkeypatch, "team") as made:
+        for number in range(DAYS):
+            made.land(number)
+        yield made
+
+
+def on(machine: Machine) -> AbstractContextManager[Session]:
+    """A session on a machine."""
+    return opened(shop.settings(machine.home, profile="server", bucket_url=machine.bucket_url))
+
+
+def check_clean(s3: FaultyS3, machines: list[Machine], clean: Versions) -> None:
+    """All machines see what a clean build gives, nothing is owed, and each value was written once."""
+    for machine in machines:
+        with on(machine) as session:
+            again = session.refresh().as_json()
+            assert (again["computed"], again["failed"], again["runs"]) == ({}, {}, 0)
+            assert session.versions() == clean
+            assert {run.status for run in session.instance.get_runs()} <= ENDED
+    assert set(s3.commits().values()) == {1}
+    assert s3.stored() == once_each(clean)
+
+
+@contextmanager
+def database_of(machine: Machine) -> Iterator[sa.Connection]:
+    """A session of its own in the database of the heads."""
+    with on(machine) as session:
+        url = session.instance.event_log_storage.postgres_url  # type: ignore[attr-defined]
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        yield connection
+
+
+def waiting(connection: sa.Connection) -> int:
+    """How many processes wait for the lock of the heads."""
+    found = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+    return int(connection.exec_driver_sql(found).scalar_one())
+
+
+def until(there: Callable[[], bool]) -> None:
+    ends = time.monotonic() + _PATIENCE_S
+    while not there():
+        assert time.monotonic() < ends, "waited in vain"
+        time.sleep(0.05)
+
+
+def told(session: Session, versions: Versions) -> Counter[tuple[str, str, str]]:
+    """Materializations by asset, partition and data version."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for asset in versions:
+        for record in session.instance.fetch_materializations(
+            dg.AssetKey(asset.split("/")), limit=1_000
+        ).records:
+            made = record.asset_materialization
+            assert made is not None
+            found[asset, made.partition or "", (made.tags or {})["dagster/data_version"]] += 1
+    return found
+
+
+def test_two_refreshes_and_a_backfill_at_once_commit_each_partition_once_though_one_dies_with_the_lock(
+    tmp_path: Path, s3: FaultyS3, clean: Versions
+) -> None:
+    first, second = (Machine(tmp_path / name, s3.url) for name in ("first", "second"))
+    dying = first.stuck(4, "refresh", "--json")
+    at_work = [
+        second.start("refresh", "--json"),
+        first.start("backfill", "+report", "--chunk", "5", "--json"),
+    ]
+    with database_of(first) as connection:
+        until(lambda: waiting(connection) == len(at_work))
+    dying.kill()
+    dying.communicate()
+    for process in at_work:
+        answer(process)
+    answer(first.start("refresh", "--json"))
+    check_clean(s3, [first, second], clean)
+    # Nobody was told twice that a value was new.
+    with on(first) as session:
+        assert set(told(session, clean).values()) == {1}
+
+
+def test_a_machine_that_is_new_takes_over_what_the_others_have_computed(
+    tmp_path: Path, s3: FaultyS3, clean: Versions
+) -> None:
+    first, second = (Machine(tmp_path / name, s3.url) for name in ("first", "second"))
+    with on(first) as session:
+        session.refresh()
+    with on(second) as session:
+        assert session.refresh().as_json()["computed"] == {}
+        assert session.versions() == clean
+    s3.land(2, extra_cents=1)
+    with on(second) as session:
+        corrected = session.refresh().as_json()["computed"]
+        now = session.versions()
+    with on(first) as session:
+        assert session.refresh().as_json()["computed"] == {}
+        assert session.versions() == now
+    s3.land(2)
+    with on(first) as session:
+        back = session.refresh().as_json()
+        assert (back["computed"], set(back["reused"])) == ({}, set(corrected))
+        assert session.versions() == clean
+    assert set(s3.commits().values()) == {1}
+
+
+def test_heads_are_set_under_a_lock_of_the_database(tmp_path: Path, s3: FaultyS3) -> None:
+    first, second = (Machine(tmp_path / name, s3.url) for name in ("first", "second"))
+    with on(first) as one, on(second) as other, database_of(first) as connection:
+        free = f"select pg_try_advisory_lock({key_of(HEADS_LOCK)})"
+        with one.heads.commit_section():
+            assert connection.exec_driver_sql(free).scalar() is False
+        with other.heads.commit_section():
+            assert connection.exec_driver_sql(free).scalar() is False
+        assert connection.exec_driver_sql(free).scalar() is True
+    assert not (first.home / "dagster" / "commit.lock").exists()
+
+
+@pytest.mark.slow
+def test_tables_are_made_once_by_machines_that_come_at_the_same_moment(
+    tmp_path: Path, s3: FaultyS3, clean: Versions
+) -> None:
+    machines = [Machine(tmp_path / str(number), s3.url) for number in range(4)]
+    for process in [machine.start("refresh", "--json") for machine in machines]:
+        answer(process)
+    check_clean(s3, machines[:1], clean)
