@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assets_tests.postgres_server import postgres
+from assets_tests import postgres_server
 from assets_tests.storage.s3_servers import moto_server
 
 
@@ -31,20 +31,20 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[postgres_server.Server]:
     """An empty database, named in the environment."""
     if importlib.util.find_spec("dagster_postgres") is None:
         pytest.skip("the extra `postgres` is not installed: pip install -e '.[postgres]'")
-    with postgres() as variables:
-        for name, value in variables.items():
+    with postgres_server.server() as running:
+        for name, value in running.variables.items():
             monkeypatch.setenv(name, value)
         for name in ("DAGSTER_HOME", "DAGSTER_LOGS_BUCKET", "DAGSTER_LOGS_PREFIX"):
             # Restored afterwards, whatever the instance sets.
             monkeypatch.setenv(name, "")
             monkeypatch.delenv(name)
-        yield variables
+        yield running
 
 
 @pytest.fixture
-def server(database: dict[str, str], bucket: Any) -> None:
+def server(database: postgres_server.Server, bucket: Any) -> None:
     """An empty database and an empty bucket, named in the environment."""

@@ -1,10 +1,15 @@
 """Machines that share a bucket and a database: each is a folder of its own that holds nothing the others need."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from assets_tests.homes import start
+from assets_tests.homes import CHECKOUT, start
 
 DOMAIN = "assets_tests.operations.shop"
 
@@ -44,3 +49,36 @@ class Machine:
         assert process.stdout is not None
         assert process.stdout.readline() == "stuck\n", process.communicate()
         return process
+
+    @contextmanager
+    def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
+        """The daemon, whose sensor requests what is owed; it and its runs are killed in the end, if they live."""
+        given = {**self.settings, "home": self.home, "sensor_interval_s": 5, "threads": 1, "quiet_s": 0}
+        with open(self.log, "a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dagster._daemon", "run", "-m", "my_platform.definitions"],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(CHECKOUT),
+                    "DAGSTER_HOME": str(self.home / "dagster"),
+                    **self._of_logs,
+                    **{f"MY_PLATFORM_{name.upper()}": str(value) for name, value in given.items()},
+                },
+                cwd=self.home.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+            try:
+                yield process
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    @property
+    def log(self) -> Path:
+        """What the daemon prints."""
+        return self.home.with_suffix(".log")
+
+    @property
+    def _of_logs(self) -> dict[str, str]:
+        bucket, _, prefix = self.bucket_url.removeprefix("s3://").partition("/")
+        return {"DAGSTER_LOGS_BUCKET": bucket, "DAGSTER_LOGS_PREFIX": f"{prefix}/compute-logs"}

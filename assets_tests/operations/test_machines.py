@@ -14,6 +14,7 @@ from assets_tests.homes import Versions, answer
 from assets_tests.operations import shop
 from assets_tests.operations.faulty_s3 import DAYS, FaultyS3, clean_versions, faulty_s3, once_each
 from assets_tests.operations.machines import Machine
+from assets_tests.postgres_server import Server
 from assets_tests.storage.s3_servers import moto_server
 from my_platform.operations.heads import HEADS_LOCK
 from my_platform.operations.session import Session, opened
@@ -30,7 +31,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Versions:
 
 
 @pytest.fixture
-def s3(database: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
+def s3(database: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
     with moto_server() as url, faulty_s3(url, monkeypatch, "team") as made:
         for number in range(DAYS):
             made.land(number)
