@@ -1,10 +1,12 @@
 """Machines that share one bucket and one database: every owed partition is committed once, whoever dies with the lock."""
 
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -16,7 +18,7 @@ from assets_tests.operations.faulty_s3 import DAYS, FaultyS3, clean_versions, fa
 from assets_tests.operations.machines import Machine
 from assets_tests.postgres_server import Server
 from assets_tests.storage.s3_servers import moto_server
-from my_platform.operations.heads import HEADS_LOCK
+from my_platform.operations.heads import HEADS_LOCK, DagsterHeads
 from my_platform.operations.session import Session, opened
 from my_platform.storage.session_lock import key_of
 
@@ -71,10 +73,13 @@ def waiting(connection: sa.Connection) -> int:
     return int(connection.exec_driver_sql(found).scalar_one())
 
 
-def until(there: Callable[[], bool]) -> None:
+def until(there: Callable[[], bool], alive: Sequence[subprocess.Popen[str]] = ()) -> None:
+    """Wait for something that processes bring about while they live."""
     ends = time.monotonic() + _PATIENCE_S
     while not there():
         assert time.monotonic() < ends, "waited in vain"
+        for process in alive:
+            assert process.poll() is None, process.communicate()
         time.sleep(0.05)
 
 
@@ -98,10 +103,10 @@ def test_two_refreshes_and_a_backfill_at_once_commit_each_partition_once_though_
     dying = first.stuck(4, "refresh", "--json")
     at_work = [
         second.start("refresh", "--json"),
-        first.start("backfill", "+report", "--chunk", "5", "--json"),
+        first.start("backfill", "*", "--chunk", "5", "--json"),
     ]
     with database_of(first) as connection:
-        until(lambda: waiting(connection) == len(at_work))
+        until(lambda: waiting(connection) == len(at_work), at_work)
     dying.kill()
     dying.communicate()
     for process in at_work:
@@ -124,7 +129,7 @@ def test_a_machine_that_is_new_takes_over_what_the_others_have_computed(
         assert session.versions() == clean
     s3.land(2, extra_cents=1)
     with on(second) as session:
-        corrected = session.refresh().as_json()["computed"]
+        assert session.refresh().as_json()["failed"] == {}
         now = session.versions()
     with on(first) as session:
         assert session.refresh().as_json()["computed"] == {}
@@ -132,7 +137,7 @@ def test_a_machine_that_is_new_takes_over_what_the_others_have_computed(
     s3.land(2)
     with on(first) as session:
         back = session.refresh().as_json()
-        assert (back["computed"], set(back["reused"])) == ({}, set(corrected))
+        assert (back["computed"], set(back["reused"])) == ({}, {a for a in clean if now[a] != clean[a]})
         assert session.versions() == clean
     assert set(s3.commits().values()) == {1}
 
@@ -157,3 +162,60 @@ def test_tables_are_made_once_by_machines_that_come_at_the_same_moment(
     for process in [machine.start("refresh", "--json") for machine in machines]:
         answer(process)
     check_clean(s3, machines[:1], clean)
+
+
+def test_a_lock_that_was_lost_with_its_server_lets_no_head_be_set(
+    tmp_path: Path, s3: FaultyS3, database: Server
+) -> None:
+    machine = Machine(tmp_path / "first", s3.url)
+    with on(machine) as session:
+        with pytest.raises(sa.exc.OperationalError), session.heads.commit_section():  # noqa: PT012
+            database.kill()
+            database.start()
+            session.heads.withdraw("raw/orders", str(shop.FIRST))
+        assert session.heads.read(["raw/orders"]) == {"raw/orders": {}}
+        with session.heads.commit_section():
+            session.heads.withdraw("raw/orders", str(shop.FIRST))
+        assert session.heads.read(["raw/orders"]) == {"raw/orders": {str(shop.FIRST): "absent"}}
+
+
+@pytest.mark.parametrize("heads", [1, 12])
+def test_a_refresh_goes_on_when_postgres_is_killed_under_it(
+    tmp_path: Path,
+    s3: FaultyS3,
+    database: Server,
+    clean: Versions,
+    monkeypatch: pytest.MonkeyPatch,
+    heads: int,
+) -> None:
+    emit, left = DagsterHeads.emit, [heads]
+
+    def loses_its_server(self: DagsterHeads, *arguments: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            database.kill()
+            database.start()
+        emit(self, *arguments)
+
+    monkeypatch.setattr(DagsterHeads, "emit", loses_its_server)
+    machine = Machine(tmp_path / "first", s3.url)
+    with on(machine) as session:
+        assert session.refresh().problems == []
+        assert left[0] < 0
+    check_clean(s3, [machine], clean)
+
+
+def test_a_database_that_is_gone_ends_the_command_in_words(
+    tmp_path: Path, s3: FaultyS3, database: Server
+) -> None:
+    machine = Machine(tmp_path / "first", s3.url)
+    with on(machine):
+        pass
+    database.kill()
+    process = machine.start("refresh", "--json")
+    out, errors = process.communicate(timeout=600)
+    database.start()
+    assert (process.returncode, out) == (1, "")
+    assert "my-platform: the database does not answer: " in errors
+    assert "run the same again" in errors
+    assert "Traceback" not in errors

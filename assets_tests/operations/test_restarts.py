@@ -21,7 +21,7 @@ DAYS = 16
 # Values that are committed between two kills.
 BETWEEN = 10
 KILLS = 4
-BACKFILL = ("backfill", "+report", "--chunk", "4", "--json")
+BACKFILL = ("backfill", "*", "--chunk", "4", "--json")
 
 
 @pytest.fixture(scope="module")

@@ -227,7 +227,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             if fault is Fault.STALLED_DOWNLOAD:
                 self._wait_until_given_up()
-            return self._hang_up()
+                return self._hang_up()
+            # A proper end, as a proxy on the way makes one: only the number of bytes tells that some are missing.
+            self.close_connection = True
+            return None
         step = max(1, len(data) // _SLOW_PIECES) if fault is Fault.SLOW else max(1, len(data))
         for start in range(0, len(data), step):
             if fault is Fault.SLOW:

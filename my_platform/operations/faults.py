@@ -34,6 +34,7 @@ _OF_CLIENTS = {
     ("requests", "Timeout"),
 }
 _LOCKED = ("locked", "busy")
+_STATUSES = {408, 409, 429, 500, 502, 503, 504}
 _OF_DATABASES = {"sqlalchemy", "psycopg2"}
 
 
@@ -93,8 +94,18 @@ def _passes(error: BaseException) -> bool:
         return any(word in str(error) for word in _LOCKED)
     if isinstance(error, OSError) and error.errno in _ERRNOS:
         return True
+    if _status(error) in _STATUSES:
+        return True
     below = getattr(error, "orig", None)
     if isinstance(below, sqlite3.Error):
         return _passes(below)
     names = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
     return bool(names & _OF_CLIENTS)
+
+
+def _status(error: BaseException) -> int | None:
+    """What a bucket has answered to boto3, which is the client of Dagster's logs and of MLflow's artifacts."""
+    answer = getattr(error, "response", None)
+    about = answer.get("ResponseMetadata") if isinstance(answer, dict) else None
+    status = about.get("HTTPStatusCode") if isinstance(about, dict) else None
+    return status if isinstance(status, int) else None
