@@ -42,13 +42,18 @@ class Machine:
         """A command, which is not waited for."""
         return start(self.home, *words, **{**self.settings, **more})
 
-    def stuck(self, after_heads: int, *words: str) -> subprocess.Popen[str]:
-        """A command that holds the lock under which heads are set, and will not let go of it."""
+    @contextmanager
+    def stuck(self, after_heads: int, *words: str) -> Iterator[None]:
+        """A command holds the lock under which heads are set and will not let go of it; in the end it is killed."""
         command = (sys.executable, "-c", _STUCK, str(after_heads))
         process = start(self.home, *words, command=command, **self.settings)  # type: ignore[arg-type]
-        assert process.stdout is not None
-        assert process.stdout.readline() == "stuck\n", process.communicate()
-        return process
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "stuck\n", process.communicate()
+            yield
+        finally:
+            process.kill()
+            process.communicate()
 
     @contextmanager
     def daemon(self) -> Iterator[subprocess.Popen[bytes]]:

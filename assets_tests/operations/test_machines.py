@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -34,7 +35,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Versions:
 
 @pytest.fixture
 def s3(database: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
-    with moto_server() as url, faulty_s3(url, monkeypatch, "team") as made:
+    with moto_server() as url, faulty_s3(url, monkeypatch, uuid.uuid4().hex) as made:
         for number in range(DAYS):
             made.land(number)
         yield made
@@ -100,15 +101,12 @@ def test_two_refreshes_and_a_backfill_at_once_commit_each_partition_once_though_
     tmp_path: Path, s3: FaultyS3, clean: Versions
 ) -> None:
     first, second = (Machine(tmp_path / name, s3.url) for name in ("first", "second"))
-    dying = first.stuck(4, "refresh", "--json")
-    at_work = [
-        second.start("refresh", "--json"),
-        first.start("backfill", "*", "--chunk", "5", "--json"),
-    ]
-    with database_of(first) as connection:
+    with first.stuck(4, "refresh", "--json"), database_of(second) as connection:
+        at_work = [
+            second.start("refresh", "--json"),
+            first.start("backfill", "*", "--chunk", "5", "--json"),
+        ]
         until(lambda: waiting(connection) == len(at_work), at_work)
-    dying.kill()
-    dying.communicate()
     for process in at_work:
         answer(process)
     answer(first.start("refresh", "--json"))

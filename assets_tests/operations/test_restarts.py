@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,7 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
 def s3(
     ceph: tuple[str, Path], database: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[FaultyS3]:
-    with faulty_s3(ceph[0], monkeypatch, tmp_path.name.replace("_", "-")) as made:
+    with faulty_s3(ceph[0], monkeypatch, uuid.uuid4().hex) as made:
         for number in range(DAYS):
             made.land(number)
         yield made

@@ -163,14 +163,14 @@ def test_storage_that_is_gone_for_good_ends_the_run_and_the_next_one_goes_on(
 def test_a_bucket_that_cannot_be_listed_ends_the_command_in_words(tmp_path: Path, faulty: FaultyS3) -> None:
     faulty.proxy.gone = True
     given = settings(tmp_path / "home", faulty, bucket_patience_s=0)
-    with opened(given) as session, pytest.raises(StorageUnavailable, match=f"{faulty.url}/landing/"):
+    with opened(given) as session, pytest.raises(StorageUnavailable, match=f"{faulty.url}/lake/"):
         session.refresh()
     process = start(
         tmp_path / "home", "refresh", "--json", domains=DOMAIN, bucket_url=faulty.url, bucket_patience_s=0
     )
     out, errors = process.communicate(timeout=600)
     assert (process.returncode, out) == (1, "")
-    assert errors.startswith(f"my-platform: {faulty.url}/landing/")
+    assert errors.startswith(f"my-platform: {faulty.url}/lake/")
     assert "Traceback" not in errors
 
 

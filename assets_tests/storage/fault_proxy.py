@@ -114,7 +114,7 @@ class FaultProxy:
         self.plan: Plan = none
         self.injected: Counter[Fault] = Counter()
         self.effects: Counter[Ask] = Counter()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.gone = False
 
     @property
