@@ -5,6 +5,7 @@ releases when its holder dies, the inputs' heads are read once more, and only if
 becomes the head.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -222,8 +223,10 @@ class AssetRun:
                     break
                 meter.start()
         except StorageUnavailable as error:
-            # Nothing else of the run would fare better, each after as long a wait.
-            self.flush()
+            # Nothing else of the run would fare better. What it has stored becomes current now, if its inputs can be
+            # looked at, or with the next run.
+            with contextlib.suppress(StorageUnavailable):
+                self.flush()
             raise error.needed_by(self._named(next(iter(left), ""))) from error
         except Exception as error:
             self.flush()

@@ -3,6 +3,7 @@
 A run takes what it is given: parents that were not selected are used as they are.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 from my_platform.errors import StorageUnavailable
@@ -133,8 +134,9 @@ def _run_together(runs: Sequence[AssetRun]) -> None:
         try:
             made = list(together[1](batches))
         except StorageUnavailable:
-            for run in runs:
-                run.flush()
+            with contextlib.suppress(StorageUnavailable):
+                for run in runs:
+                    run.flush()
             raise
         except Exception as error:
             runs[0].execution.log(f"computed one by one, because together they failed: {error}")
