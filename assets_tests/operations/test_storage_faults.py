@@ -10,11 +10,12 @@ import pytest
 
 from assets_tests.homes import Versions, answer, start
 from assets_tests.operations import shop
-from assets_tests.operations.faulty_s3 import DAYS, FaultyS3, clean_versions, faulty_s3, once_each
+from assets_tests.operations.faulty_s3 import BUCKET, DAYS, FaultyS3, clean_versions, faulty_s3, once_each
 from assets_tests.storage import s3_servers
 from assets_tests.storage.conftest import KEY, SECRET
-from assets_tests.storage.fault_proxy import Ask, Fault, Plan, at_random, can_meet
+from assets_tests.storage.fault_proxy import Ask, Fault, Plan, at, at_random, can_meet
 from my_platform.errors import PlatformError, StorageUnavailable
+from my_platform.learning.tracking import ModelRun, Tracker
 from my_platform.operations.session import opened
 from my_platform.settings import Settings
 from my_platform.storage import bucket
@@ -199,3 +200,31 @@ def test_an_outage_in_the_middle_is_waited_for(tmp_path: Path, faulty: FaultyS3,
         asset: sorted(keys) for asset, keys in clean.items()
     }
     assert set(faulty.commits().values()) == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.CUT_UPLOAD, Fault.LOST_REPLY, Fault.HUNG_UP])
+def test_the_artifacts_of_models_survive_what_boto_meets(
+    tmp_path: Path, faulty: FaultyS3, fault: Fault
+) -> None:
+    run = ModelRun("shop", "trees", "v1", {}, {}, {"week": "2026-01-07"}, {"model.txt": b"a" * 100_000})
+    tracker = Tracker(tmp_path / "mlflow", artifacts=f"{faulty.url}/mlflow")
+    faulty.proxy.plan = at(fault, [1, 2], method="PUT")
+    first = tracker.log_model(run)
+    assert faulty.proxy.injected[fault] == 2
+    assert tracker.log_model(run) == first
+    (key,) = faulty.proxy.written(f"{faulty.prefix}/mlflow/")
+    body = faulty.client.get_object(Bucket=BUCKET, Key=key.removeprefix(f"/{BUCKET}/"))["Body"].read()
+    assert body == b"a" * 100_000
+
+
+@pytest.mark.slow
+def test_a_model_whose_artifacts_cannot_be_stored_is_not_tracked(tmp_path: Path, faulty: FaultyS3) -> None:
+    run = ModelRun("shop", "trees", "v1", {}, {}, {"week": "2026-01-07"}, {"model.txt": b"a"})
+    tracker = Tracker(tmp_path / "mlflow", artifacts=f"{faulty.url}/mlflow")
+    faulty.proxy.gone = True
+    with pytest.raises(Exception, match=r"(?i)connect|upload"):
+        tracker.log_model(run)
+    assert tracker.find("shop", "v1") is None
+    faulty.proxy.gone = False
+    assert tracker.log_model(run)
