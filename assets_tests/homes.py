@@ -79,16 +79,21 @@ def copied_checkout(folder: Path) -> Path:
 
 
 def start(
-    home: Path, *words: str, code: Path = CHECKOUT, before: Sequence[str] = (), **settings: object
+    home: Path,
+    *words: str,
+    code: Path = CHECKOUT,
+    before: Sequence[str] = (),
+    command: Sequence[str] = (str(COMMAND),),
+    **settings: object,
 ) -> subprocess.Popen[str]:
     """A my-platform command in a process group of its own; ``settings`` become MY_PLATFORM_… variables.
 
-    ``before`` stand words such as those of taskset, which start it.
+    ``before`` stand words such as those of taskset, which start it; ``command`` is what is started instead of it.
     """
     conservation.watch(home)
     ours = {f"MY_PLATFORM_{name.upper()}": str(value) for name, value in settings.items()}
     return subprocess.Popen(
-        [*before, str(COMMAND), "--home", str(home), *words],
+        [*before, *command, "--home", str(home), *words],
         cwd=home.parent,
         env={
             **os.environ,

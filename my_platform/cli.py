@@ -28,6 +28,7 @@ from my_platform.commands.state import add_state_commands
 from my_platform.commands.threshold import threshold
 from my_platform.commands.tuning import tune
 from my_platform.errors import PlatformError
+from my_platform.operations.faults import in_words, is_infrastructure
 
 app = typer.Typer(
     name="my-platform",
@@ -53,6 +54,11 @@ def main() -> None:
     except PlatformError as error:
         complain(str(error))
         sys.exit(2)
+    except Exception as error:
+        if not is_infrastructure(error):
+            raise
+        complain(in_words(error))
+        sys.exit(1)
     except KeyboardInterrupt:
         complain("interrupted; what was committed stays, and the next refresh goes on from there")
         sys.exit(130)

@@ -48,6 +48,32 @@ class DamagedObject(PlatformError):
         self.reason = reason
 
 
+class StorageUnavailable(Exception):
+    """A bucket does not answer, or answers only that it cannot, and was waited for as long as the settings say.
+
+    No PlatformError: it says nothing of what is stored, so that nobody may take it for an answer.
+
+    Args:
+        path: the whole name of what was asked for.
+        done: what was to become of it, such as ``read``.
+        seconds: for which it was tried.
+        said: the client's last words.
+        about: asset and partition that needed it, where they are known.
+    """
+
+    def __init__(self, path: str, done: str, seconds: float, said: str, about: str = "") -> None:
+        super().__init__(
+            f"{about}{': ' if about else ''}{path} could not be {done} within {seconds:.0f} s: {said}. See whether the "
+            "store and the network to it are well (`my-platform doctor`), and run the same again: what was committed "
+            "stays, and only the rest is computed. How long is waited says MY_PLATFORM_BUCKET_PATIENCE_S"
+        )
+        self.parts = (path, done, seconds, said)
+
+    def needed_by(self, about: str) -> "StorageUnavailable":
+        """The same, with the asset and partition that needed it."""
+        return StorageUnavailable(*self.parts, about)
+
+
 class DamagedBundle(PlatformError):
     """A file of a promoted bundle is missing or is not what was promoted."""
 

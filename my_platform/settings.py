@@ -35,6 +35,18 @@ class Settings(BaseSettings):
         default=None,
         description="s3://bucket/prefix below which landing, lake, MLflow's artifacts and logs lie; default: the home",
     )
+    bucket_patience_s: float = Field(
+        default=120,
+        ge=0,
+        le=86_400,
+        description="seconds for which a request to a bucket is tried again before the run ends, as storage is gone",
+    )
+    bucket_silence_s: float = Field(
+        default=30,
+        gt=0,
+        le=3_600,
+        description="seconds in which a bucket has to take a request and answer it, or go on with a long answer",
+    )
     landing_url: str | None = Field(
         default=None, description="where source systems drop files: a folder or s3://…; default HOME/landing"
     )
@@ -310,6 +322,11 @@ class Settings(BaseSettings):
     @property
     def reports(self) -> Path:
         return self.home / "reports"
+
+
+def allows_http() -> bool:
+    """Whether buckets may be asked without TLS: the client reads ``AWS_ALLOW_HTTP`` only where it is told nothing else."""
+    return os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true", "on", "yes", "y")
 
 
 def load_settings(**given: Any) -> Settings:

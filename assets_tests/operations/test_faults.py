@@ -14,13 +14,17 @@ import sqlalchemy.exc
 
 from assets_tests.homes import folder_in_memory
 from assets_tests.operations.dagster_shop import Shop, day, land, opened_shop
-from my_platform.errors import Refused
+from my_platform.errors import Refused, StorageUnavailable
 from my_platform.operations import faults
 from my_platform.operations.faults import MOST_TRIES, is_infrastructure, wait_s
 
 
 def locked() -> sqlalchemy.exc.OperationalError:
     return sqlalchemy.exc.OperationalError("select 1", {}, sqlite3.OperationalError("database is locked"))
+
+
+def answered(status: int) -> botocore.exceptions.ClientError:
+    return botocore.exceptions.ClientError({"ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")
 
 
 def raised_from(cause: Exception) -> Exception:
@@ -40,6 +44,8 @@ def raised_from(cause: Exception) -> Exception:
         locked(),
         obstore.exceptions.GenericError("error sending request"),
         botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1"),
+        answered(503),
+        StorageUnavailable("s3://b/a", "read", 1.0, "no answer"),
         raised_from(ConnectionRefusedError()),
     ],
     ids=lambda error: type(error).__name__,
@@ -61,6 +67,7 @@ def test_what_may_pass_is_told_by_its_kind(error: Exception) -> None:
         pl.exceptions.ColumnNotFoundError("x"),
         MemoryError(),
         obstore.exceptions.PermissionDeniedError("denied"),
+        answered(403),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -16,7 +16,6 @@ import yaml
 
 from assets_tests.homes import CHECKOUT
 from assets_tests.operations import shop
-from assets_tests.postgres_server import postgres
 from my_platform.errors import HomeError
 from my_platform.operations.doctor import of_profile
 from my_platform.operations.doctor.checks import examine_home
@@ -34,21 +33,6 @@ POSTGRES = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
 def configuration(profile: str) -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load(instance_config(profile))
     return loaded
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, bucket: Any) -> Iterator[None]:
-    """An empty database and an empty bucket, named in the environment."""
-    if importlib.util.find_spec("dagster_postgres") is None:
-        pytest.skip("the extra `postgres` is not installed: pip install -e '.[postgres]'")
-    with postgres() as variables:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        for name in ("DAGSTER_HOME", "DAGSTER_LOGS_BUCKET", "DAGSTER_LOGS_PREFIX"):
-            # Restored afterwards, whatever the instance sets.
-            monkeypatch.setenv(name, "")
-            monkeypatch.delenv(name)
-        yield
 
 
 def test_the_profiles_differ_in_nothing_but_where_things_lie_and_run() -> None:

@@ -105,6 +105,21 @@ def ceph_server(folder: Path, access_key: str, secret_key: str) -> Iterator[str]
         _stop(folder)
 
 
+def kill_gateway(folder: Path) -> None:
+    """Kill the gateway of a Ceph server as it is; what it has acknowledged lies with the storage daemon."""
+    (pid,) = (int(file.read_text()) for file in (folder / "run").glob("client.rgw*.pid"))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}").exists():
+        time.sleep(0.01)
+
+
+def start_gateway(folder: Path, url: str) -> None:
+    """Start a gateway that was killed, and wait until it answers."""
+    _run_gateway(folder, folder / "ceph.conf")
+    _wait_for(url, seconds=60)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -186,6 +201,10 @@ def _start(folder: Path, config: Path) -> None:
     _run(folder, config, "ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk)
     _run(folder, config, "ceph-osd", "-i", "0")
     _run(folder, config, "ceph", "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=here")
+    _run_gateway(folder, config)
+
+
+def _run_gateway(folder: Path, config: Path) -> None:
     _run(folder, config, "radosgw", "-n", "client.rgw", "--setuser", "root", "--setgroup", "root")
 
 

@@ -379,3 +379,26 @@ def test_files_are_kept_in_a_table() -> None:
 def test_partition_keys_are_days_and_empty_for_what_has_no_partitions() -> None:
     assert partition_key(Grain.WEEK, ordinal(DAY)) == DAY
     assert partition_key(Grain.ONCE, 0) == ""
+
+
+# Several machines ------------------------------------------------------------------------------------------
+
+
+def test_what_another_machine_has_computed_anew_is_not_taken_for_what_it_was(
+    lake: Lake, location: str, tmp_path: Path
+) -> None:
+    """Of a function that is not deterministic, whose value was lost in between."""
+    if "://" not in location:
+        pytest.skip("several machines share a bucket and no folder")
+    another = Lake(open_store(location), lake.quarantine, TraceIndex(tmp_path / "another.sqlite"))
+    commit(lake)
+    adopted = another.adopt("a/b", DAY, F1)
+    assert adopted is not None
+    assert adopted.data_version == data_version(ONE)
+    lake.discard("a/b", DAY, F1)
+    commit(lake, OTHER)
+    with pytest.raises(DamagedObject, match="no object holds data version"):
+        another.read("a/b", DAY, data_version(ONE))
+    # It is whole, and known now by what it says.
+    assert_frame_equal(another.read("a/b", DAY, data_version(OTHER)), OTHER)
+    assert_frame_equal(lake.read("a/b", DAY, data_version(OTHER)), OTHER)

@@ -87,12 +87,13 @@ def rollback(
     started = time.perf_counter()
     from my_platform.learning.registry import Registry
     from my_platform.learning.tracking import Tracker
+    from my_platform.storage.bucket import Patience
     from my_platform.storage.places import open_place
 
     settings = settings_of_call()
     registry = Registry(settings.registry, Tracker.of(settings))
     use = registry.ledger.use_named(use)
-    place = open_place(settings.landing)
+    place = open_place(settings.landing, Patience.of(settings))
     line = registry.roll_back(use, who=getpass.getuser(), why=reason, place=place)
     assert line.before is not None
     seconds = round(time.perf_counter() - started, 3)

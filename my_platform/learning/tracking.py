@@ -6,8 +6,8 @@ import json
 import os
 import sqlite3
 import tempfile
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from my_platform.settings import Settings
 from my_platform.storage.objects import locked, replace_file
+from my_platform.storage.session_lock import session_locked
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -42,8 +43,8 @@ class Tracker:
     """The MLflow store of a home; MLflow is imported when it is first used.
 
     Args:
-        folder: where the store and its artifacts lie, and in any case the lock of those who write.
-        server: the URI of a database server that holds the store instead, in the schema ``mlflow``.
+        folder: where the store and its artifacts lie, and the lock of those who write.
+        server: the URI of a database server that holds the store instead, in the schema ``mlflow``, and that lock.
         artifacts: the URI below which artifacts lie instead.
         ui_url: where people see what is tracked.
     """
@@ -176,9 +177,18 @@ class Tracker:
         for left in self.folder.glob(".mlflow.db.*"):
             left.unlink()
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Held by one process at a time while it writes to the store."""
-        return locked(self.folder / ".lock")
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Held by one process at a time while it writes to the store: of all machines, where a server has it."""
+        if not self.server:
+            with locked(self.folder / ".lock"):
+                yield
+            return
+        import sqlalchemy as sa
+
+        engine = sa.create_engine(self.server, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection, session_locked(connection, "models"):
+            yield
 
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException

@@ -5,6 +5,7 @@ releases when its holder dies, the inputs' heads are read once more, and only if
 becomes the head.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from my_platform.errors import DamagedObject, PlatformError, Refused
+from my_platform.errors import DamagedObject, PlatformError, Refused, StorageUnavailable
 from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import DETERMINISTIC, Asset, Produced, Publication, ordinal
 from my_platform.incremental.planner import Action, Entry, Node, Past, State, fall_back, waits_for
@@ -26,6 +27,7 @@ from my_platform.operations.platform import Workspace
 from my_platform.operations.provenance import cause_of, provenance
 from my_platform.operations.table_cache import TableCache
 from my_platform.storage.lake import ABSENT, partition_key
+from my_platform.storage.objects import BucketStore
 from my_platform.storage.trace_index import Cost, Trace
 
 _FLUSH_PARTITIONS = 32
@@ -179,6 +181,10 @@ class AssetRun:
 
     def _reuse(self, entry: Entry, compute: list[Entry]) -> None:
         partition = partition_key(self.node.grain, entry.key)
+        if self.asset.gpus and isinstance(self.lake.store, BucketStore):
+            # Another machine may have computed it anew, to another value.
+            self._adopt(entry, compute)
+            return
         if not self.lake.store.exists(self.lake.path(self.node.name, partition, entry.fingerprint)):
             self.lake.index.forget(self.node.name, partition, entry.fingerprint)
             compute.append(entry)
@@ -217,6 +223,12 @@ class AssetRun:
                 if stop():
                     break
                 meter.start()
+        except StorageUnavailable as error:
+            # Nothing else of the run would fare better. What it has stored becomes current now, if its inputs can be
+            # looked at, or with the next run.
+            with contextlib.suppress(StorageUnavailable):
+                self.flush()
+            raise error.needed_by(self._named(next(iter(left), ""))) from error
         except Exception as error:
             self.flush()
             self._broken(left, error)
@@ -234,6 +246,8 @@ class AssetRun:
         self, entry: Entry, partition: str, made: Produced | Exception, batch: InputBatch, spent: Spent
     ) -> None:
         """Store a value, or record why there is none."""
+        if isinstance(made, StorageUnavailable):
+            raise made
         if isinstance(made, Produced):
             self._commit(entry, partition, made, batch, spent)
         else:

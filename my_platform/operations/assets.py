@@ -22,7 +22,7 @@ from my_platform.learning.registry import Registry
 from my_platform.operations.analysts import keep_current
 from my_platform.operations.check_results import follow, settle, tell_again, to_settle
 from my_platform.operations.execution import Execution
-from my_platform.operations.faults import MOST_TRIES, is_infrastructure, wait_s
+from my_platform.operations.faults import MOST_TRIES, in_words, is_infrastructure, wait_s, was_waited_for
 from my_platform.operations.heads import DATA_VERSION_TAG, DagsterHeads, Step, asset_key, wrong_instance
 from my_platform.operations.health import look_after
 from my_platform.operations.models import Models
@@ -162,8 +162,10 @@ def retried(context: dg.OpExecutionContext) -> Iterator[None]:
         yield
     except Exception as error:
         attempt = context.retry_number + 1
-        if not is_infrastructure(error) or attempt >= MOST_TRIES:
+        if not is_infrastructure(error):
             raise
+        if attempt >= MOST_TRIES or was_waited_for(error):
+            raise dg.Failure(in_words(error), allow_retries=False) from error
         raise dg.RetryRequested(MOST_TRIES - 1, wait_s(attempt + 1)) from error
 
 

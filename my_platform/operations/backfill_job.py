@@ -8,9 +8,16 @@ from dataclasses import dataclass
 import dagster as dg
 
 from my_platform.errors import PlatformError
-from my_platform.operations.assets import Place, fail_on_problems, name_champion, open_for_run, serve_analysts
+from my_platform.operations.assets import (
+    Place,
+    fail_on_problems,
+    name_champion,
+    open_for_run,
+    retried,
+    serve_analysts,
+)
 from my_platform.operations.heads import DagsterHeads
-from my_platform.operations.orphans import this_process
+from my_platform.operations.jobs import executed, why_broken_off
 from my_platform.operations.outcome import Outcome
 from my_platform.operations.platform import Workspace
 from my_platform.operations.priorities import BACKFILL_PRIORITY, PRIORITY_TAG
@@ -22,7 +29,6 @@ JOB = "backfill"
 BACKFILL_TAG = "my_platform/backfill"
 # What the sensor leaves to a backfill that is under way: assets, first and last partition.
 COVERS_TAG = "my_platform/covers"
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
@@ -48,20 +54,24 @@ def backfill_job(workspace: Workspace, place: Place) -> dg.JobDefinition:
 
     @dg.op(name="compute_a_piece", description="Computes what is owed of one piece of a backfill.")
     def compute_a_piece(context: dg.OpExecutionContext) -> None:
-        piece = _piece.get()
-        heads = open_for_run(context, workspace, place)
-        outcome = piece.do(heads, context.run_id, context.log.info)
-        if piece.moves_heads:
-            serve_analysts(context, workspace, heads, place)
-            name_champion(context, workspace, heads, place, outcome)
-            show_quality(workspace, heads, place.reports, outcome, lambda: plan_as_it_is(workspace, heads))
-        fail_on_problems(outcome, waiting=False)
+        with retried(context):
+            _compute(context, workspace, place, _piece.get())
 
     @dg.job(name=JOB, description="One piece of a backfill from the command line.")
     def backfill() -> None:
         compute_a_piece()
 
     return backfill
+
+
+def _compute(context: dg.OpExecutionContext, workspace: Workspace, place: Place, piece: Piece) -> None:
+    heads = open_for_run(context, workspace, place)
+    outcome = piece.do(heads, context.run_id, context.log.info)
+    if piece.moves_heads:
+        serve_analysts(context, workspace, heads, place)
+        name_champion(context, workspace, heads, place, outcome)
+        show_quality(workspace, heads, place.reports, outcome, lambda: plan_as_it_is(workspace, heads))
+    fail_on_problems(outcome, waiting=False)
 
 
 def covers(assets: list[str], first: str, last: str) -> str:
@@ -87,19 +97,9 @@ def launch(job: dg.JobDefinition, instance: dg.DagsterInstance, piece: Piece, ou
 
     def work() -> dg.ExecuteInProcessResult:
         _piece.set(piece)
-        return job.execute_in_process(
-            instance=instance,
-            run_config=_QUIET,
-            raise_on_error=False,
-            tags={**this_process(), PRIORITY_TAG: str(BACKFILL_PRIORITY), **piece.tags},
-        )
+        return executed(job, instance, {PRIORITY_TAG: str(BACKFILL_PRIORITY), **piece.tags})
 
     result = beside(work)
     if not result.success and not outcome.failed:
-        for event in result.all_events:
-            if event.is_step_failure and event.step_failure_data.error:
-                raise PlatformError(
-                    f"run {result.run_id} broke off: {event.step_failure_data.error.to_string()}"
-                )
-        raise PlatformError(f"run {result.run_id} broke off; see it in the UI")
+        raise PlatformError(f"run {result.run_id} broke off: {why_broken_off(result)}")
     return result.run_id

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import dagster as dg
 import sqlalchemy as sa
@@ -32,7 +32,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 
 _INDEX = "index"
@@ -180,6 +180,11 @@ def store_evaluations(storage: Any, events: Sequence[dg.EventLogEntry]) -> None:
         return
     for event in events:
         storage.store_event(event)
+
+
+def is_in_postgres(storage: Any) -> TypeGuard[SqlEventLogStorage]:
+    """Whether an event log lies in PostgreSQL, which gives locks to several machines."""
+    return isinstance(storage, SqlEventLogStorage) and hasattr(storage, "postgres_url")
 
 
 def about_materialization(storage_id: int, run_id: str, timestamp: float) -> Any:

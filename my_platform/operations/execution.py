@@ -3,8 +3,10 @@
 A run takes what it is given: parents that were not selected are used as they are.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
+from my_platform.errors import StorageUnavailable
 from my_platform.incremental.planner import Action, Entry, Node, Past, State, plan_asset
 from my_platform.operations.asset_run import AssetRun
 from my_platform.operations.meter import Meter
@@ -131,6 +133,11 @@ def _run_together(runs: Sequence[AssetRun]) -> None:
         meter = Meter(runs[0].workspace)
         try:
             made = list(together[1](batches))
+        except StorageUnavailable:
+            with contextlib.suppress(StorageUnavailable):
+                for run in runs:
+                    run.flush()
+            raise
         except Exception as error:
             runs[0].execution.log(f"computed one by one, because together they failed: {error}")
         else:

@@ -5,6 +5,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 
+from my_platform.errors import StorageUnavailable
+
 MOST_TRIES = 4
 FIRST_WAIT_S = 0.5
 _FACTOR = 4.0
@@ -32,6 +34,8 @@ _OF_CLIENTS = {
     ("requests", "Timeout"),
 }
 _LOCKED = ("locked", "busy")
+_STATUSES = {408, 409, 429, 500, 502, 503, 504}
+_OF_DATABASES = {"sqlalchemy", "psycopg2"}
 
 
 def is_infrastructure(error: BaseException) -> bool:
@@ -41,6 +45,25 @@ def is_infrastructure(error: BaseException) -> bool:
     they come again.
     """
     return any(_passes(each) for each in _chain(error))
+
+
+def in_words(error: BaseException) -> str:
+    """What to tell a person of an error of storage or network that has ended what he asked for."""
+    gone = next((each for each in _chain(error) if isinstance(each, StorageUnavailable)), None)
+    if gone is not None:
+        return str(gone)
+    of_database = any(type(each).__module__.partition(".")[0] in _OF_DATABASES for each in _chain(error))
+    where = "the database" if of_database else "storage or network"
+    said = str(list(_chain(error))[-1]).strip().partition("\n")[0]
+    return (
+        f"{where} does not answer: {said}. See whether it is well (`my-platform doctor`), and run the same again: what "
+        "was committed stays, and only the rest is computed"
+    )
+
+
+def was_waited_for(error: BaseException) -> bool:
+    """Whether an error says that a bucket was waited for, for as long as the settings say: to try again is for later."""
+    return any(isinstance(each, StorageUnavailable) for each in _chain(error))
 
 
 def wait_before(attempt: int, stop: Callable[[], bool] = lambda: False) -> None:
@@ -65,14 +88,24 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _passes(error: BaseException) -> bool:
-    if isinstance(error, ConnectionError | TimeoutError):
+    if isinstance(error, ConnectionError | TimeoutError | StorageUnavailable):
         return True
     if isinstance(error, sqlite3.OperationalError):
         return any(word in str(error) for word in _LOCKED)
     if isinstance(error, OSError) and error.errno in _ERRNOS:
+        return True
+    if _status(error) in _STATUSES:
         return True
     below = getattr(error, "orig", None)
     if isinstance(below, sqlite3.Error):
         return _passes(below)
     names = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
     return bool(names & _OF_CLIENTS)
+
+
+def _status(error: BaseException) -> int | None:
+    """What a bucket has answered to boto3, which is the client of Dagster's logs and of MLflow's artifacts."""
+    answer = getattr(error, "response", None)
+    about = answer.get("ResponseMetadata") if isinstance(answer, dict) else None
+    status = about.get("HTTPStatusCode") if isinstance(about, dict) else None
+    return status if isinstance(status, int) else None

@@ -12,6 +12,7 @@ from my_platform.fetching.fetch import Fetched, fetch
 from my_platform.operations.home import load_sources
 from my_platform.operations.home_sensor import home_sensor
 from my_platform.settings import Settings
+from my_platform.storage.bucket import Patience
 from my_platform.storage.objects import locked_if_free
 from my_platform.storage.places import open_place
 
@@ -52,7 +53,7 @@ def fetch_sources(
             else {
                 name: fetch(
                     source,
-                    open_place(settings.landing),
+                    open_place(settings.landing, Patience.of(settings)),
                     today=today,
                     first=first,
                     through=through,

@@ -1,7 +1,6 @@
 """Heads in Dagster's event log: the data version of each partition's latest materialization."""
 
 import contextlib
-import fcntl
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,13 +12,22 @@ import dagster as dg
 
 from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import Asset
-from my_platform.operations.event_log import about_materialization, evaluation_entry, store_evaluations
+from my_platform.operations.event_log import (
+    about_materialization,
+    evaluation_entry,
+    is_in_postgres,
+    store_evaluations,
+)
 from my_platform.storage.lake import ABSENT
+from my_platform.storage.objects import locked
+from my_platform.storage.session_lock import SessionLock, session_locked
 
 DATA_VERSION_TAG = "dagster/data_version"
 CODE_VERSION_TAG = "dagster/code_version"
 _USER_PROVIDED_TAG = "dagster/data_version_is_user_provided"
 _INPUT_VERSION_TAG = "dagster/input_data_version"
+# Of the database: it has the heads of one home, however many machines share it.
+HEADS_LOCK = "heads"
 _INPUT_POINTER_TAG = "dagster/input_event_pointer"
 _SEVERITY = {"warn": dg.AssetCheckSeverity.WARN, "error": dg.AssetCheckSeverity.ERROR}
 
@@ -45,7 +53,7 @@ class DagsterHeads:
         instance: the Dagster instance.
         assets: the project's assets by name.
         code_versions: by asset, for Dagster's provenance tags.
-        lock: a file that is locked while heads are compared and set.
+        lock: a file that is locked while heads are compared and set, where they do not lie in PostgreSQL.
         step: the step that is under way; None outside of a run.
     """
 
@@ -63,6 +71,7 @@ class DagsterHeads:
         self.lock = lock
         self.step = step
         self.cursor: int | None = None
+        self._section: SessionLock | None = None
         self._emitted: dict[tuple[str, str], float] = {}
         self._judged: dict[tuple[str, str], Sequence[CheckResult]] = {}
 
@@ -101,6 +110,7 @@ class DagsterHeads:
     def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:
         """Write a materialization event of the run that is under way."""
         assert self.step is not None, "heads are set by a Dagster run"
+        self._check_section()
         tags = {
             DATA_VERSION_TAG: version,
             CODE_VERSION_TAG: self.code_versions[asset],
@@ -237,6 +247,7 @@ class DagsterHeads:
 
     def withdraw(self, asset: str, partition: str) -> None:
         """A runless event with data version ``absent``."""
+        self._check_section()
         self.instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 asset_key(asset),
@@ -248,11 +259,28 @@ class DagsterHeads:
 
     @contextlib.contextmanager
     def commit_section(self) -> Iterator[None]:
-        """Held by one process at a time; the kernel releases it when its holder dies."""
-        self.lock.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.lock, "a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        """Held by one process at a time, and freed when its holder dies.
+
+        Where heads lie in PostgreSQL, its server holds the lock, for all machines; else the kernel of this one does.
+        """
+        storage = self.instance.event_log_storage
+        if not is_in_postgres(storage):
+            with locked(self.lock):
+                yield
+            return
+        with (
+            storage.index_connection() as connection,
+            session_locked(connection, HEADS_LOCK) as self._section,
+        ):
+            try:
+                yield
+            finally:
+                self._section = None
+
+    def _check_section(self) -> None:
+        """Raise where the lock was lost meanwhile, as when the server of the database was started anew."""
+        if self._section is not None:
+            self._section.check()
 
 
 def wrong_instance(instance: dg.DagsterInstance, dagster_home: Path | None) -> str | None:

@@ -28,6 +28,7 @@ from my_platform.serving.declaration import Service
 from my_platform.serving.label_landing import LandedLabels, land_labels
 from my_platform.serving.log_landing import LandedLog, LoggedTable, land_log
 from my_platform.settings import Settings
+from my_platform.storage.bucket import Patience
 from my_platform.storage.calendar import Calendar, calendar_of, calendar_path, read_calendar
 from my_platform.storage.lake import Lake
 from my_platform.storage.landing import Landing, key_of
@@ -190,9 +191,10 @@ def open_workspace(settings: Settings, project: Project | None = None) -> Worksp
         index = TraceIndex(settings.home / "lake" / "index.sqlite", settings.lake)
     else:
         index = TraceIndex(Path(settings.lake) / "index.sqlite")
-    lake = Lake(open_store(settings.lake), FolderStore(settings.home / "quarantine"), index)
+    patience = Patience.of(settings)
+    lake = Lake(open_store(settings.lake, patience), FolderStore(settings.home / "quarantine"), index)
     limits = Limits(settings.most_file_rows, settings.most_file_bytes)
-    landing = Landing(open_place(settings.landing), index, limits, settings.quiet_s)
+    landing = Landing(open_place(settings.landing, patience), index, limits, settings.quiet_s)
     ledger = PromotionLedger(settings.registry / "promotions.jsonl")
     return Workspace(project or load_project(settings), lake, landing, ledger=ledger)
 

@@ -1,6 +1,8 @@
 """The ``refresh`` job: one run that computes what is owed, from the command line or the Dagster UI."""
 
+import contextlib
 import contextvars
+from collections.abc import Mapping
 from datetime import date
 
 import dagster as dg
@@ -16,7 +18,8 @@ from my_platform.operations.assets import (
     serve_analysts,
     tell_reasons,
 )
-from my_platform.operations.orphans import this_process
+from my_platform.operations.faults import MOST_TRIES, is_infrastructure, wait_before, was_waited_for
+from my_platform.operations.orphans import end_own, this_process
 from my_platform.operations.platform import Workspace
 from my_platform.operations.quality_report import show_quality
 from my_platform.operations.refresh import Order, bring_up_to_date, plan_as_it_is
@@ -92,17 +95,45 @@ def launch_here(job: dg.JobDefinition, instance: dg.DagsterInstance, order: Orde
     """
     token = _order.set(order)
     try:
-        result = job.execute_in_process(
-            instance=instance, run_config=_QUIET, raise_on_error=False, tags=this_process()
-        )
+        result = executed(job, instance, {})
     finally:
         _order.reset(token)
     if not result.success and not order.outcome.failed:
-        raise PlatformError(f"run {result.run_id} broke off: {_reason(result)}")
+        raise PlatformError(f"run {result.run_id} broke off: {why_broken_off(result)}")
 
 
-def _reason(result: dg.ExecuteInProcessResult) -> str:
+def executed(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, tags: Mapping[str, str]
+) -> dg.ExecuteInProcessResult:
+    """A run of a job in this process; where the event log did not answer, another one, a few times, later each time."""
+    for attempt in range(1, MOST_TRIES):
+        try:
+            return _executed(job, instance, tags)
+        except Exception as error:
+            if not is_infrastructure(error) or was_waited_for(error):
+                raise
+            wait_before(attempt + 1)
+            # Its own words, which it could not write then: nothing of it is under way any more.
+            with contextlib.suppress(Exception):
+                end_own(instance, f"the event log did not answer: {error}")
+    return _executed(job, instance, tags)
+
+
+def _executed(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, tags: Mapping[str, str]
+) -> dg.ExecuteInProcessResult:
+    return job.execute_in_process(
+        instance=instance, run_config=_QUIET, raise_on_error=False, tags={**this_process(), **tags}
+    )
+
+
+def why_broken_off(result: dg.ExecuteInProcessResult) -> str:
+    """What a failed run says of why it ended."""
     for event in result.all_events:
-        if event.is_step_failure and event.step_failure_data.error:
-            return event.step_failure_data.error.to_string()
+        if event.is_step_failure:
+            told = event.step_failure_data.user_failure_data
+            if told is not None and told.description:
+                return str(told.description)
+            if event.step_failure_data.error:
+                return event.step_failure_data.error.to_string()
     return "see the run in the UI"

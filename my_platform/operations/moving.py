@@ -30,6 +30,7 @@ from my_platform.operations.platform import Project
 from my_platform.operations.profiles import profile_of
 from my_platform.operations.ui import is_served
 from my_platform.settings import Settings
+from my_platform.storage.bucket import Patience
 from my_platform.storage.landing import content_digest
 from my_platform.storage.objects import BucketStore, locked_if_free, replace_file
 from my_platform.storage.objects import locked as held
@@ -83,7 +84,7 @@ class Move:
         self.here = settings.model_copy(update={"profile": "embedded", "bucket_url": None, **folders})
         self.to = settings.model_copy(update={"landing_url": None, "lake_url": None})
         self.target = settings.bucket_url
-        self.store = BucketStore.from_url(self.target)
+        self.store = BucketStore.from_url(self.target, Patience.of(settings))
         self.home = settings.home
 
     @property
@@ -259,7 +260,7 @@ class Move:
 
     def _landed(self) -> Iterator[LandedFile]:
         """The landed files as they lie in the bucket: they need not be read to know what they say."""
-        place, landing = LandingBucket(self.to.landing), Path(self.here.landing)
+        place, landing = LandingBucket(self.to.landing, Patience.of(self.to)), Path(self.here.landing)
         for table in self.project.tables:
             for listed in place.list(table):
                 path = landing / listed.path

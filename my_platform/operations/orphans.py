@@ -25,6 +25,13 @@ def orphans(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     return [run for run in started if PROCESS_TAG in run.tags and not _alive(run.tags[PROCESS_TAG])]
 
 
+def end_own(instance: dg.DagsterInstance, why: str) -> None:
+    """Report as failed the runs of this process, which is at none now."""
+    ours = this_process()
+    for run in instance.get_runs(dg.RunsFilter(tags=ours, statuses=[dg.DagsterRunStatus.STARTED])):
+        instance.report_run_failed(run, f"{why}; what it had committed stays")
+
+
 def end_orphans(instance: dg.DagsterInstance) -> list[str]:
     """Report as failed the runs that a process of this machine was killed in; their ids."""
     ended = []

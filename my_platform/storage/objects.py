@@ -14,17 +14,12 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from my_platform.errors import DamagedObject
-from my_platform.storage.traffic import Traffic
-
-if TYPE_CHECKING:
-    from obstore.store import S3Store
+from my_platform.storage.bucket import Bucket, Patience, open_bucket
 
 STAGING = ".staging"
-# Objects that a bucket tells of in one request.
-PAGE = 1_000
 # What a writer on another machine, or in another container, has staged for longer than this was left behind.
 _LONGEST_WRITE_S = 86_400
 
@@ -126,69 +121,38 @@ class FolderStore:
 class BucketStore:
     """Objects in an S3-compatible bucket, created with a conditional put (``If-None-Match: *``).
 
-    A put whose reply was lost is tried again by the client and then finds its own object: the caller tells
-    the two apart by the nonce that every sealed object carries.
+    A put whose reply was lost is tried again and then finds its own object: the caller tells the two apart by the
+    nonce that every sealed object carries.
     """
 
-    def __init__(self, store: "S3Store", root: str) -> None:
-        self.store = store
-        self.root = root
-        self.traffic = Traffic()
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.root = bucket.root
+        self.traffic = bucket.traffic
 
     @classmethod
-    def from_url(cls, url: str, **options: Any) -> "BucketStore":
+    def from_url(cls, url: str, patience: Patience | None = None) -> "BucketStore":
         """A store for ``s3://bucket/prefix``; credentials and endpoint come from the ``AWS_…`` environment."""
-        from obstore.store import S3Store
-
-        return cls(S3Store.from_url(url, **options), url.rstrip("/"))
+        return cls(open_bucket(url, patience))
 
     def create(self, path: str, data: bytes) -> bool:
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
-        self.traffic.count(put=1, bytes_written=len(data))
-        try:
-            obstore.put(self.store, path, data, mode="create", use_multipart=False)
-        except (AlreadyExistsError, PreconditionError):
-            return False
-        return True
+        return self.bucket.put_new(path, data)
 
     def read(self, path: str) -> bytes:
-        import obstore
-
-        self.traffic.count(get=1)
         try:
-            data = bytes(obstore.get(self.store, path).bytes())
+            return self.bucket.get(path)
         except FileNotFoundError:
             raise DamagedObject(f"{self.root}/{path}", "the object is not there") from None
-        self.traffic.count(bytes_read=len(data))
-        return data
 
     def exists(self, path: str) -> bool:
-        import obstore
-
-        self.traffic.count(head=1)
-        try:
-            obstore.head(self.store, path)
-        except FileNotFoundError:
-            return False
-        return True
+        return self.bucket.head(path) is not None
 
     def delete(self, path: str) -> None:
-        import obstore
-
-        self.traffic.count(delete=1)
-        with contextlib.suppress(FileNotFoundError):
-            obstore.delete(self.store, path)
+        self.bucket.delete(path)
 
     def modified(self, path: str) -> float | None:
-        import obstore
-
-        self.traffic.count(head=1)
-        try:
-            return float(obstore.head(self.store, path)["last_modified"].timestamp())
-        except FileNotFoundError:
-            return None
+        found = self.bucket.head(path)
+        return float(found["last_modified"].timestamp()) if found is not None else None
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         for path, size, _ in self.entries(prefix):
@@ -196,36 +160,22 @@ class BucketStore:
 
     def entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
         """Paths, sizes in bytes and ETags of the objects below a folder, in no order."""
-        import obstore
-
-        found = 0
-        for page in obstore.list(self.store, prefix.rstrip("/") + "/" if prefix else None, chunk_size=PAGE):
-            found += len(page)
-            for entry in page:
-                yield entry["path"], entry["size"], str(entry["e_tag"])
-        self.traffic.count(list=pages(found))
+        for entry in self.bucket.list(prefix.rstrip("/") + "/" if prefix else ""):
+            yield entry["path"], entry["size"], str(entry["e_tag"])
 
     def replace(self, path: str, data: bytes) -> str:
         """Write an object whatever lies there; its ETag."""
-        import obstore
-
-        self.traffic.count(put=1, bytes_written=len(data))
-        return str(obstore.put(self.store, path, data, use_multipart=False)["e_tag"])
+        return self.bucket.put(path, data)
 
     def sweep(self) -> int:
         """A bucket has no staging area: an upload that was cut off leaves nothing behind."""
         return 0
 
 
-def pages(objects: int) -> int:
-    """Requests that it takes to list so many objects."""
-    return max(1, -(-objects // PAGE))
-
-
-def open_store(location: str) -> FolderStore | BucketStore:
-    """The store at a folder or at ``s3://bucket/prefix``."""
+def open_store(location: str, patience: Patience | None = None) -> FolderStore | BucketStore:
+    """The store at a folder or at ``s3://bucket/prefix``; ``patience`` is with a bucket."""
     if location.startswith("s3://"):
-        return BucketStore.from_url(location)
+        return BucketStore.from_url(location, patience)
     return FolderStore(Path(location))
 
 

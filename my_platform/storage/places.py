@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from my_platform.errors import PlatformError
-from my_platform.storage.objects import PAGE, create_file, pages, replace_file
-from my_platform.storage.traffic import Traffic
+from my_platform.storage.bucket import Patience, open_bucket
+from my_platform.storage.objects import create_file, replace_file
 
 SUFFIXES = (".parquet", ".csv", ".csv.zst", ".csv.gz")
 _KINDS = {
@@ -177,12 +177,10 @@ class LandingFolder:
 class LandingBucket:
     """Landed files in an S3-compatible bucket; an object's mark is its ETag."""
 
-    def __init__(self, url: str) -> None:
-        from obstore.store import S3Store
-
-        self.store = S3Store.from_url(url)
-        self.root = url.rstrip("/")
-        self.traffic = Traffic()
+    def __init__(self, url: str, patience: Patience | None = None) -> None:
+        self.bucket = open_bucket(url, patience)
+        self.root = self.bucket.root
+        self.traffic = self.bucket.traffic
 
     def list(self, name: str) -> Iterator[Listed]:
         for path, size, modified, tag in self._entries(f"{name}/"):
@@ -194,22 +192,13 @@ class LandingBucket:
                 yield listed
 
     def read(self, path: str) -> bytes:
-        import obstore
-
-        self.traffic.count(get=1)
-        data = bytes(obstore.get(self.store, path).bytes())
-        self.traffic.count(bytes_read=len(data))
-        return data
+        return self.bucket.get(path)
 
     def stat(self, path: str) -> Listed | None:
-        import obstore
-
-        self.traffic.count(head=1)
-        try:
-            found = obstore.head(self.store, path)
-        except FileNotFoundError:
-            return None
-        return self._listed(path, found["size"], found["last_modified"], str(found["e_tag"]))
+        found = self.bucket.head(path)
+        return (
+            self._listed(path, found["size"], found["last_modified"], str(found["e_tag"])) if found else None
+        )
 
     def below(self, folder: str) -> Iterator[str]:
         for path, _, _, _ in self._entries(f"{folder}/"):
@@ -217,32 +206,18 @@ class LandingBucket:
                 yield path
 
     def create(self, path: str, data: bytes) -> None:
-        import obstore
-
-        self.traffic.count(put=1, bytes_written=len(data))
-        obstore.put(self.store, path, data)
+        self.bucket.put(path, data)
 
     def create_new(self, path: str, data: bytes) -> bool:
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
-        self.traffic.count(put=1, bytes_written=len(data))
-        try:
-            obstore.put(self.store, path, data, mode="create", use_multipart=False)
-        except (AlreadyExistsError, PreconditionError):
-            return False
-        return True
+        # What lies there may be what this call has written, if its reply was lost.
+        return self.bucket.put_new(path, data) or self.bucket.get(path) == data
 
     def _entries(self, prefix: str) -> Iterator[tuple[str, int, datetime, str]]:
-        import obstore
         from obstore.exceptions import InvalidPathError
 
         try:
-            listed = list(obstore.list(self.store, prefix, chunk_size=PAGE))
-            self.traffic.count(list=pages(sum(map(len, listed))))
-            for page in listed:
-                for entry in page:
-                    yield entry["path"], entry["size"], entry["last_modified"], str(entry["e_tag"])
+            for entry in self.bucket.list(prefix):
+                yield entry["path"], entry["size"], entry["last_modified"], str(entry["e_tag"])
         except InvalidPathError:
             # One key that obstore holds for no path, such as `a/../b`, keeps it from listing all others.
             yield from self._every_key(prefix)
@@ -267,9 +242,9 @@ class LandingBucket:
         return Listed(path, size, int(modified.timestamp()) * 1_000_000_000, mark)
 
 
-def open_place(url: str) -> LandingPlace:
-    """The landing place of a folder or of s3://bucket/prefix."""
-    return LandingBucket(url) if "://" in url else LandingFolder(Path(url))
+def open_place(url: str, patience: Patience | None = None) -> LandingPlace:
+    """The landing place of a folder or of s3://bucket/prefix; ``patience`` is with a bucket."""
+    return LandingBucket(url, patience) if "://" in url else LandingFolder(Path(url))
 
 
 def is_hostile(path: str) -> bool:

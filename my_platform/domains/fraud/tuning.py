@@ -12,6 +12,7 @@ from my_platform.domains.fraud.features import FEATURES
 from my_platform.learning.fitting import fit_lightgbm, load_lightgbm
 from my_platform.learning.search_space import Parameters, Range, Space, Tuning
 from my_platform.settings import Settings
+from my_platform.storage.bucket import Patience
 from my_platform.storage.choices import Choice, Choices
 from my_platform.storage.places import open_place
 
@@ -29,7 +30,7 @@ Predict = Callable[[pl.DataFrame], NDArray[np.float64]]
 
 def lightgbm_choice(settings: Settings) -> Choice | None:
     """The choice of a finished search, where one counts."""
-    return Choices(open_place(settings.landing)).present("fraud_lightgbm")
+    return Choices(open_place(settings.landing, Patience.of(settings))).present("fraud_lightgbm")
 
 
 def lightgbm_parameters(settings: Settings, choice: Choice | None) -> dict[str, Any]:

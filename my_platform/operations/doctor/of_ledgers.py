@@ -7,6 +7,7 @@ from my_platform.learning.bundle import read_bundle
 from my_platform.learning.ledger import PromotionLedger, Served
 from my_platform.learning.threshold_ledger import ThresholdLedger
 from my_platform.operations.doctor.findings import Told, ok, problem, warning
+from my_platform.operations.doctor.of_storage import BRIEFLY
 from my_platform.settings import Settings
 from my_platform.storage.appended import AppendedLines
 from my_platform.storage.places import open_place
@@ -47,7 +48,7 @@ def ledgers(settings: Settings) -> Iterator[Told]:
 
 def fit_decisions(settings: Settings) -> Iterator[Told]:
     """Whether every decision to fit a week can be read; one that cannot counts all the same."""
-    place = open_place(settings.landing)
+    place = open_place(settings.landing, BRIEFLY)
     decisions, known = FitDecisions(place), 0
     models = {path.rpartition("/")[0].removeprefix(f"{FOLDER}/") for path in place.below(FOLDER)}
     for model, weeks in decisions.weeks(sorted(models)).items():

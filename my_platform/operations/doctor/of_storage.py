@@ -15,6 +15,7 @@ from pathlib import Path
 from my_platform.errors import DamagedObject
 from my_platform.operations.doctor.findings import Check, Told, ok, problem, warning
 from my_platform.settings import Settings
+from my_platform.storage.bucket import Patience
 from my_platform.storage.objects import STAGING, BucketStore, FolderStore, open_store, this_writer
 from my_platform.storage.places import open_place
 from my_platform.storage.sealed import record_of
@@ -23,12 +24,14 @@ from my_platform.storage.trace_index import Trace
 _SAMPLE = 100
 _MOST_SHOWN = 5
 _MOST_DRIFT_S = 5.0
+# A person waits for the answer.
+BRIEFLY = Patience(total_s=5.0, silence_s=10.0)
 _HEAL = "run `my-platform refresh --verify`: what is damaged is computed again"
 
 
 def landing(settings: Settings) -> Iterator[Told]:
     """Whether landed files can be listed and read."""
-    place = open_place(settings.landing)
+    place = open_place(settings.landing, BRIEFLY)
     if "://" not in settings.landing:
         folder = Path(settings.landing)
         if not folder.is_dir():
@@ -54,7 +57,7 @@ def lake(settings: Settings) -> Iterator[Told]:
     if "://" not in settings.lake and not Path(settings.lake).is_dir():
         yield problem(f"the lake {settings.lake} is no folder", "run `my-platform prepare`")
         return
-    store = open_store(settings.lake)
+    store = open_store(settings.lake, BRIEFLY)
     path, data = f"{STAGING}/{this_writer()}/{secrets.token_hex(8)}", secrets.token_bytes(64)
     try:
         first, second = store.create(path, data), store.create(path, b"another")
@@ -110,7 +113,7 @@ def traces(*, deep: bool) -> Check:
                 "run `my-platform refresh`, which makes it anew from the objects; costs and refusals are lost",
             )
             return
-        store = open_store(settings.lake)
+        store = open_store(settings.lake, BRIEFLY)
         step = 1 if deep else max(1, len(known) // _SAMPLE)
         looked_at = known[::step]
         bad = [said for trace in looked_at if (said := _unlike(store, trace))]
