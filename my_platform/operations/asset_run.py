@@ -301,7 +301,7 @@ class AssetRun:
             self.node.name,
             partition,
             entry.fingerprint,
-            made.table,
+            made.table if made.parts is None else made.parts,
             record,
             code_version=code,
             seconds=spent.wall_s,
@@ -309,9 +309,9 @@ class AssetRun:
         )
         trace = committed.trace
         self.costs.append(committed.cost)
-        if committed.created:
+        if committed.created and made.parts is None:
             self.execution.cache.put(self.node.name, partition, trace.data_version, made.table)
-        metadata = dict(made.metadata)
+        metadata = {**made.metadata, "peak_memory_bytes": spent.peak_bytes}
         if self.workspace.requests is not None:
             # Those of its function, and the one that stored the value.
             metadata |= {"bucket_requests": spent.requests + 1, "bucket_bytes_read": spent.read_bytes}
