@@ -127,15 +127,14 @@ def _taken_apart(
             buckets.add("rows", day, Path(file), entity, row_columns(feature_set))
     for day, file in _files(batch, "events", keys).items():
         buckets.add("events", day, Path(file), entity, names)
+    rows, events = _rows(batch, keys)
+    of_rows, of_events = _widths(feature_set, batch)
+    table = "events" if feature_set.own_events else "rows"
+    total = events if feature_set.own_events else rows
     largest = max(
-        (
-            sum(
-                buckets.rows.get((table, bucket), 0) * size
-                for table, size in zip(("rows", "events"), _widths(feature_set, batch), strict=True)
-            )
-            for bucket in range(number)
-        ),
-        default=0,
+        buckets.rows.get((table, bucket), 0) / max(total, 1) * rows * of_rows
+        + buckets.rows.get(("events", bucket), 0) * of_events
+        for bucket in range(number)
     )
     batch.memory.require(
         batch.asset,

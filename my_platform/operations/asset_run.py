@@ -212,7 +212,8 @@ class AssetRun:
         try:
             for partition, made in self.asset.compute(batch) if not stop() else ():
                 self.take(left[partition], partition, made, batch, meter.read())
-                del left[partition]
+                del left[partition], made
+                self.execution.cache.tidy()
                 if stop():
                     break
                 meter.start()

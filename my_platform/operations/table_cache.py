@@ -1,5 +1,6 @@
 """Tables that a run has read or made, kept in memory for what reads them next; and files that it has copied."""
 
+import gc
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -8,6 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from my_platform.storage.lake import Lake
+
+# Of what may be kept, how much goes by before circles are looked for.
+_TIDIED_SHARE = 0.25
 
 
 class TableCache:
@@ -18,6 +22,7 @@ class TableCache:
         self.most_bytes = most_bytes
         self.tables: OrderedDict[tuple[str, str, str, tuple[str, ...] | None], pl.DataFrame] = OrderedDict()
         self.bytes = 0.0
+        self._passed_bytes = 0.0
         self.files: dict[tuple[str, str, str], Path] = {}
         self._rows: dict[tuple[str, str, str], int] = {}
         self._copies: tempfile.TemporaryDirectory[str] | None = None
@@ -53,6 +58,15 @@ class TableCache:
                 self._rows[asset, trace.partition, trace.data_version] = trace.rows
         return self._rows.get((asset, partition, version), 0)
 
+    def tidy(self) -> None:
+        """Free the tables that nothing refers to any more but objects in a circle, as validation leaves them behind.
+
+        Python looks for such circles by numbers of objects, and a few hold gigabytes.
+        """
+        if self._passed_bytes > self.most_bytes * _TIDIED_SHARE:
+            self._passed_bytes = 0.0
+            gc.collect()
+
     def close(self) -> None:
         """Remove the copies."""
         self.files.clear()
@@ -73,6 +87,7 @@ class TableCache:
     def _keep(self, key: tuple[str, str, str, tuple[str, ...] | None], table: pl.DataFrame) -> None:
         self.tables[key] = table
         self.bytes += table.estimated_size()
+        self._passed_bytes += table.estimated_size()
         while self.bytes > self.most_bytes and len(self.tables) > 1:
             _, gone = self.tables.popitem(last=False)
             self.bytes -= gone.estimated_size()
