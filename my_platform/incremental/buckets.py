@@ -33,19 +33,32 @@ class Buckets:
         self._schemas: dict[str, pl.Schema] = {}
         self._names = itertools.count()
 
-    def add(self, table: str, partition: str, file: Path, by: str, columns: Sequence[str] | None) -> None:
+    def add(
+        self,
+        table: str,
+        partition: str,
+        file: Path,
+        by: str,
+        columns: Sequence[str] | None,
+        *,
+        numbered: str | None = None,
+    ) -> None:
         """Take a stored partition apart.
 
         Args:
             by: the key; rows without one lie in some bucket.
             columns: those that are kept; None for all.
+            numbered: a column that is added, with the number of each row in the partition.
         """
-        for piece in pieces(file, columns, self.piece_bytes):
+        seen = 0
+        for found in pieces(file, columns, self.piece_bytes):
+            piece = found if numbered is None else found.with_row_index(numbered, seen)
+            seen += found.height
             self._schemas.setdefault(table, piece.schema)
             key = pl.col(by).cast(pl.Int64) if piece.schema[by].is_integer() else pl.col(by)
             marked = piece.with_columns((key.hash(0) % self.number).cast(pl.UInt32).alias(_BUCKET))
-            found = marked.partition_by(_BUCKET, as_dict=True, include_key=False, maintain_order=True)
-            for (bucket,), rows in found.items():
+            parts = marked.partition_by(_BUCKET, as_dict=True, include_key=False, maintain_order=True)
+            for (bucket,), rows in parts.items():
                 path = self.folder / f"{next(self._names)}.arrow"
                 self._files.setdefault((table, bucket, partition), []).append(write_part(rows, path))
                 self.rows[table, bucket] = self.rows.get((table, bucket), 0) + rows.height
