@@ -37,6 +37,10 @@ class Refused(PlatformError):
         self.metadata = dict(metadata or {})
 
 
+class MemoryLimitError(PlatformError):
+    """Work does not fit into the memory that the settings allow; its text says how much would do."""
+
+
 class DamagedObject(PlatformError):
     """A stored object is missing or its bytes are not those that were written."""
 

@@ -1,6 +1,8 @@
 """Every setting, typed, with its environment variable, unit and default."""
 
+import contextlib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -11,6 +13,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from my_platform.errors import PlatformError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+_LEAST_MEMORY_BYTES = 500_000_000
+# Of control groups, second and first version.
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 class Settings(BaseSettings):
@@ -60,6 +65,11 @@ class Settings(BaseSettings):
     )
     threads: int = Field(
         default=2, ge=1, le=1024, description="threads that fit one model; does not change the result"
+    )
+    memory_limit: str = Field(
+        default="80%",
+        description="memory that a process of the platform and those that it starts take together: such as `4GB` or "
+        "`3.5GiB`, a share of what the machine or the container has, or `off`; does not change a result",
     )
     training_window_days: int | None = Field(
         default=None, ge=7, le=365, description="days a model is trained on; default: the domain's choice"
@@ -256,6 +266,23 @@ class Settings(BaseSettings):
             else value
         )
 
+    @field_validator("memory_limit", mode="after")
+    @classmethod
+    def _size(cls, text: str) -> str:
+        if text != "off" and (found := _bytes_of(text)) < _LEAST_MEMORY_BYTES:
+            raise ValueError(f"that is {found:,} bytes; the processes alone need {_LEAST_MEMORY_BYTES:,}")
+        return text
+
+    @property
+    def memory_limit_bytes(self) -> int | None:
+        """The memory limit in bytes; None where it is off."""
+        return None if self.memory_limit == "off" else _bytes_of(self.memory_limit)
+
+    @property
+    def spill(self) -> Path:
+        """Where lies what does not fit into memory, as long as a run computes with it."""
+        return self.home / "spill"
+
     @property
     def landing(self) -> str:
         return self.landing_url or f"{self.bucket_url or self.home}/landing"
@@ -327,6 +354,32 @@ class Settings(BaseSettings):
 def allows_http() -> bool:
     """Whether buckets may be asked without TLS: the client reads ``AWS_ALLOW_HTTP`` only where it is told nothing else."""
     return os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true", "on", "yes", "y")
+
+
+def _bytes_of(text: str) -> int:
+    """The bytes of a memory limit that is not off.
+
+    Raises:
+        ValueError: it is no size.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%|[KMGT]i?B)", text)
+    if found is None:
+        raise ValueError("expected a size such as 4GB or 3.5GiB, a share such as 80%, or off")
+    number, unit = float(found[1]), found[2]
+    if unit == "%":
+        if not 0 < number <= 100:
+            raise ValueError("expected a share above 0% and up to 100%")
+        return int(memory_there() * number / 100)
+    return int(number * (1024 if "i" in unit else 1000) ** ("KMGT".index(unit[0]) + 1))
+
+
+def memory_there() -> int:
+    """The bytes of memory that the machine has, or the container where that has less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            machine = min(machine, int(Path(path).read_text()))
+    return machine
 
 
 def load_settings(**given: Any) -> Settings:

@@ -1,6 +1,8 @@
 """A declared feature set as an asset: which partitions it reads, and its computation over any range of days."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import polars as pl
@@ -8,6 +10,7 @@ import polars as pl
 from my_platform.errors import PlatformError
 from my_platform.features import offline
 from my_platform.features.declaration import Aggregate, FeatureError, FeatureSet, UnsteadyFeature
+from my_platform.features.in_buckets import IN_MEMORY, compute_in_buckets, needed_bytes, spilled_bytes
 from my_platform.features.online import compile_online
 from my_platform.incremental.declare import (
     EXPECTED,
@@ -23,6 +26,8 @@ from my_platform.incremental.declare import (
 
 # Days that are computed at once: more would only cost memory, the windows before them are read again.
 _CHUNK_DAYS = 64
+# Of what is free where rows are spilled, what one asset may take.
+_SHARE_OF_DISK = 0.5
 
 
 def feature_asset(feature_set: FeatureSet, *, rows: Asset, events: Asset, **catalogue: Any) -> Asset:
@@ -45,8 +50,12 @@ def feature_asset(feature_set: FeatureSet, *, rows: Asset, events: Asset, **cata
         except UnsteadyFeature as error:
             yield from ((key, error) for key in batch.keys)
             return
-        for start in range(0, len(batch.keys), _CHUNK_DAYS):
-            keys = batch.keys[start : start + _CHUNK_DAYS]
+        for keys in _chunks(feature_set, batch):
+            if batch.memory.limit_bytes is not None and not batch.memory.fits(
+                needed_bytes(feature_set, batch, keys)
+            ):
+                yield from _apart(feature_set, batch, keys)
+                continue
             try:
                 tables = compute_days(feature_set, batch, list(keys))
             except EXPECTED as error:
@@ -58,14 +67,14 @@ def feature_asset(feature_set: FeatureSet, *, rows: Asset, events: Asset, **cata
                 yield keys[0], error
             else:
                 for key in keys:
-                    yield key, Produced(tables[key])
+                    yield key, Produced(tables[key], metadata=IN_MEMORY)
 
     return Asset(
         name=feature_set.name,
         grain=Grain.DAY,
         reads=reads,
         compute=compute,
-        code=(compute_days,),
+        code=(compute_days, compute_in_buckets),
         parameters={"declaration": feature_set},
         columns=_catalogue(feature_set, rows, events),
         lineage=column_lineage(feature_set),
@@ -101,6 +110,45 @@ def compute_days(feature_set: FeatureSet, batch: Batch, keys: list[str]) -> dict
     days = features.with_columns(pl.col(feature_set.time).dt.date().cast(pl.String).alias("__day"))
     parts = days.partition_by("__day", as_dict=True, include_key=False, maintain_order=True)
     return {key: parts.get((key,), features.clear()) for key in keys}
+
+
+def _chunks(feature_set: FeatureSet, batch: Batch) -> Iterator[Sequence[str]]:
+    """Days that are computed together: in memory, or in buckets for which there is room on the disk."""
+    at_once = _CHUNK_DAYS
+    if batch.memory.limit_bytes is not None:
+        free = disk_usage(_there(batch.memory.spill)).free * _SHARE_OF_DISK
+        while at_once > 1 and any(
+            spilled_bytes(feature_set, batch, keys) > free for keys in _cut(batch.keys, at_once)
+        ):
+            at_once //= 2
+    return _cut(batch.keys, at_once)
+
+
+def _cut(keys: Sequence[str], at_once: int) -> Iterator[Sequence[str]]:
+    return (keys[start : start + at_once] for start in range(0, len(keys), at_once))
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or the first above it that is there."""
+    return folder if folder.exists() else _there(folder.parent)
+
+
+def _apart(
+    feature_set: FeatureSet, batch: Batch, keys: Sequence[str]
+) -> Iterator[tuple[str, Produced | Exception]]:
+    """Days that do not fit into memory; where one is at fault, each alone."""
+    done = set()
+    try:
+        for key, made in compute_in_buckets(feature_set, batch, keys):
+            yield key, made
+            done.add(key)
+    except EXPECTED as error:
+        if len(keys) == 1:
+            yield keys[0], error
+            return
+        for key in keys:
+            if key not in done:
+                yield from _apart(feature_set, batch, [key])
 
 
 def _one_day(feature_set: FeatureSet, batch: Batch, key: str) -> Produced | Exception:

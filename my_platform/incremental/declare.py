@@ -14,7 +14,10 @@ from typing import Any, Literal, Protocol
 import polars as pl
 
 from my_platform.errors import PlatformError, Refused
+from my_platform.incremental.bucketed import Apart, Made, has_to_be_apart, in_buckets, require_whole
 from my_platform.incremental.checks import Check, CheckResult
+from my_platform.incremental.memory import Memory
+from my_platform.incremental.parts import Parts
 from my_platform.incremental.sources import keep_sources
 
 EPOCH = date(1970, 1, 1).toordinal()
@@ -114,12 +117,26 @@ class Produced:
         quarantined: rows that a contract turned away, with the reason; stored beside the value.
         metadata: plain values for the Dagster UI.
         checks: how the value answers the checks of its asset; stored beside the value.
+        parts: the value where it does not fit into memory, ``table`` then having its columns and no row. The files
+            are there until the next value is asked for.
     """
 
     table: pl.DataFrame
     quarantined: pl.DataFrame | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     checks: Sequence[CheckResult] = ()
+    parts: Parts | None = None
+
+    @classmethod
+    def of(cls, value: pl.DataFrame | Parts, **about: Any) -> "Produced":
+        """A value that may be in parts."""
+        if isinstance(value, Parts):
+            return cls(value.schema.to_frame(), parts=value, **about)
+        return cls(value, **about)
+
+    @property
+    def rows(self) -> int:
+        return self.parts.rows if self.parts is not None else self.table.height
 
 
 class Batch(Protocol):
@@ -129,6 +146,8 @@ class Batch(Protocol):
     """
 
     keys: Sequence[str]
+    asset: str
+    memory: Memory
 
     def inputs(self, read: str, key: str) -> Mapping[str, pl.DataFrame]:
         """The tables that a read gives for a partition, by their partition key, in order."""
@@ -164,6 +183,14 @@ class Batch(Protocol):
 
     def files(self, read: str, key: str) -> Mapping[str, str]:
         """Local paths of the stored tables, checked, by partition key; they are there as long as the run."""
+        ...
+
+    def row_counts(self, read: str, key: str) -> Mapping[str, int]:
+        """The rows of the stored tables, by partition key, without a look into them."""
+        ...
+
+    def types(self, read: str) -> Mapping[str, pl.DataType]:
+        """The types of the columns that a read gives, as the catalogue has them."""
         ...
 
 
@@ -262,6 +289,7 @@ def table(
     reads: Mapping[str, Read],
     parameters: Mapping[str, Any] | None = None,
     runtime: Mapping[str, Any] | None = None,
+    apart: Apart | None = None,
     **catalogue: Any,
 ) -> Callable[[Callable[..., Any]], Asset]:
     """Make an asset of a pure function from LazyFrames to a LazyFrame.
@@ -272,7 +300,8 @@ def table(
     change how fast it runs and not what it gives, and so do not count in the fingerprint. It returns a
     LazyFrame, a DataFrame or a ``Produced``. A parameter such as ``**tables`` takes the reads that have no parameter of
     their name. It is called once a partition, so that a value cannot depend
-    on what else is computed in the same run.
+    on what else is computed in the same run. ``apart`` says how its inputs may be taken apart where they do not fit
+    into memory; without it, it is given all of them or none.
     """
 
     def make(function: Callable[..., Any]) -> Asset:
@@ -289,10 +318,22 @@ def table(
                 f"({', '.join(reads)}); give each read a parameter of its name"
             )
 
+        def call(batch: Batch, key: str, tables: Mapping[str, pl.DataFrame | pl.LazyFrame]) -> Produced:
+            return _produce(function, wanted, batch, key, tables, parameters or {}, given)
+
         def compute(batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
+            if apart is not None and has_to_be_apart(batch, apart, list(reads), batch.keys):
+                yield from _compute_apart(call, batch, batch.keys, reads, apart)
+                return
             for key in batch.keys:
                 try:
-                    yield key, _produce(function, wanted, batch, key, reads, parameters or {}, given)
+                    require_whole(
+                        batch, [read for read, declared in reads.items() if not declared.scanned], key
+                    )
+                    yield (
+                        key,
+                        call(batch, key, {read: _tables(batch, read, key, reads[read]) for read in reads}),
+                    )
                 except EXPECTED as error:
                     yield key, error
 
@@ -301,7 +342,7 @@ def table(
             grain=grain,
             reads=reads,
             compute=compute,
-            code=(function,),
+            code=(function,) if apart is None else (function, in_buckets),
             parameters=parameters or {},
             **{"description": inspect.getdoc(function) or "", **catalogue},
         )
@@ -309,40 +350,67 @@ def table(
     return make
 
 
+def _tables(batch: Batch, read: str, key: str, declared: Read) -> pl.LazyFrame:
+    """The partitions of a read, one after the other."""
+    if not declared.scanned:
+        tables = batch.inputs(read, key)
+        return (pl.concat(list(tables.values())) if tables else batch.empty(read)).lazy()
+    files = batch.files(read, key)
+    if not files:
+        return batch.empty(read).lazy()
+    found = pl.scan_parquet(list(files.values()), glob=False)
+    return found if declared.columns is None else found.select(declared.columns)
+
+
+def _compute_apart(
+    call: Callable[[Batch, str, Mapping[str, pl.DataFrame | pl.LazyFrame]], Produced],
+    batch: Batch,
+    keys: Sequence[str],
+    reads: Mapping[str, Read],
+    apart: Apart,
+) -> Iterator[tuple[str, Produced | Exception]]:
+    """Partitions that do not fit into memory; where one is at fault, each alone."""
+
+    def made_of(key: str, tables: Mapping[str, pl.DataFrame]) -> Made:
+        made = call(batch, key, tables)
+        return made.table, made.quarantined, made.metadata
+
+    done = set()
+    try:
+        columns = {name: read.columns for name, read in reads.items()}
+        for key, found in in_buckets(made_of, batch, keys, apart, columns):
+            yield key, Produced.of(found.value, quarantined=found.quarantined, metadata=found.metadata)
+            done.add(key)
+    except EXPECTED as error:
+        if len(keys) == 1:
+            yield keys[0], error
+            return
+        for key in keys:
+            if key not in done:
+                yield from _compute_apart(call, batch, [key], reads, apart)
+
+
 def _produce(
     function: Callable[..., Any],
     wanted: Mapping[str, inspect.Parameter],
     batch: Batch,
     key: str,
-    reads: Mapping[str, Read],
+    tables: Mapping[str, pl.DataFrame | pl.LazyFrame],
     parameters: Mapping[str, Any],
     given: Mapping[str, Any],
 ) -> Produced:
     arguments: dict[str, Any] = {name: value for name, value in given.items() if name in wanted}
-    for read, declared in reads.items():
-        arguments[read] = _scan(batch, read, key) if declared.scanned else _in_memory(batch, read, key)
-        if declared.scanned and declared.columns is not None:
-            arguments[read] = arguments[read].select(declared.columns)
+    arguments |= {read: frame.lazy() for read, frame in tables.items()}
     if "partition" in wanted:
         arguments["partition"] = key
     if "parameters" in wanted:
         arguments["parameters"] = parameters
     if "inputs" in wanted:
-        arguments["inputs"] = {read: batch.versions(read, key) for read in reads}
+        arguments["inputs"] = {read: batch.versions(read, key) for read in tables}
     made = function(**arguments)
     if isinstance(made, Produced):
         return made
     return Produced(made.collect() if isinstance(made, pl.LazyFrame) else made)
-
-
-def _in_memory(batch: Batch, read: str, key: str) -> pl.LazyFrame:
-    tables = batch.inputs(read, key)
-    return (pl.concat(list(tables.values())) if tables else batch.empty(read)).lazy()
-
-
-def _scan(batch: Batch, read: str, key: str) -> pl.LazyFrame:
-    files = batch.files(read, key)
-    return pl.scan_parquet(list(files.values()), glob=False) if files else batch.empty(read).lazy()
 
 
 def day_key(ordinal: int) -> str:

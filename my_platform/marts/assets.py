@@ -1,13 +1,16 @@
 """dbt marts as assets: exact like every other asset, and computed together in one dbt call."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import polars as pl
 
 from my_platform.errors import PlatformError
+from my_platform.incremental.bucketed import input_bytes
 from my_platform.incremental.declare import Asset, Batch, Column, Grain, Produced, Read
+from my_platform.incremental.memory import Memory
 from my_platform.marts.catalogue import Shown
 from my_platform.marts.errors import MartTestFailed
 from my_platform.marts.manifest import Mart
@@ -43,35 +46,52 @@ def mart_assets(
     by_asset = {mart.asset: mart for mart in marts}
 
     def together(batches: Mapping[str, Batch]) -> Iterator[tuple[str, str, Produced | Exception]]:
+        memory = next(iter(batches.values())).memory
         days = sorted({key for batch in batches.values() for key in batch.keys})
+        for chunk in _chunks(
+            batches, days, memory, {asset: list(by_asset[asset].reads) for asset in batches}
+        ):
+            with _spill(memory) as folder:
+                yield from some_days(batches, chunk, memory, folder)
+
+    def some_days(
+        batches: Mapping[str, Batch], days: Sequence[str], memory: Memory, folder: Path | None
+    ) -> Iterator[tuple[str, str, Produced | Exception]]:
         inputs: dict[str, dict[str, Path]] = {}
         for asset, batch in batches.items():
             for read in by_asset[asset].reads:
                 files = inputs.setdefault(read, {})
-                for key in batch.keys:
+                for key in _among(batch, days):
                     files |= {day: Path(path) for day, path in batch.files(read, key).items()}
         names = sorted(by_asset[asset].name for asset in batches)
-        run = run_marts(project_dir, target_dir, names, inputs, days, loaded=marts)
+        run = run_marts(
+            project_dir, target_dir, names, inputs, days, loaded=marts, memory=memory, folder=folder
+        )
+        about = {} if memory.limit_bytes is None else {"computed": f"by DuckDB, {len(days)} days together"}
         for asset, batch in batches.items():
-            for key in batch.keys:
+            for key in _among(batch, days):
                 name = by_asset[asset].name
-                yield asset, key, Produced(run.tables[name][key], checks=check_results(run.tests[name], key))
+                checks = check_results(run.tests[name], key)
+                yield asset, key, Produced.of(run.tables[name][key], checks=checks, metadata=about)
 
     def alone(asset: str, batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
+        done: set[str] = set()
         try:
-            made = {key: value for _, key, value in together({asset: batch})}
+            for _, key, value in together({asset: batch}):
+                yield key, value
+                done.add(key)
         except MartTestFailed as error:
             if len(batch.keys) == 1:
                 yield batch.keys[0], error
                 return
-            good = [key for key in batch.keys if key not in error.days]
-            for days in [*([key] for key in batch.keys if key not in good), *([good] if good else [])]:
+            left = [key for key in batch.keys if key not in done]
+            good = [key for key in left if key not in error.days]
+            for days in [*([key] for key in left if key not in good), *([good] if good else [])]:
                 yield from alone(asset, _some_days(batch, days))
         except PlatformError as error:
             for key in batch.keys:
-                yield key, error
-        else:
-            yield from made.items()
+                if key not in done:
+                    yield key, error
 
     def asset_of(mart: Mart) -> Asset:
         found = (shown or {}).get(mart.name, Shown({"description": mart.description}, {}, (), {}))
@@ -99,6 +119,40 @@ def mart_assets(
         )
 
     return [asset_of(mart) for mart in marts]
+
+
+def _chunks(
+    batches: Mapping[str, Batch], days: Sequence[str], memory: Memory, reads: Mapping[str, list[str]]
+) -> Iterator[list[str]]:
+    """Days that one call of dbt makes: all of them, or as many as have inputs that would fit into memory."""
+    chunk: list[str] = []
+    taken = 0
+    for day in days:
+        size = sum(
+            input_bytes(batch, reads[asset], day)
+            for asset, batch in batches.items()
+            if memory.limit_bytes is not None and day in batch.keys
+        )
+        if chunk and not memory.fits(taken + size):
+            yield chunk
+            chunk, taken = [], 0
+        chunk.append(day)
+        taken += size
+    yield chunk
+
+
+@contextmanager
+def _spill(memory: Memory) -> Iterator[Path | None]:
+    """A folder for what does not fit into memory; none where there is no limit."""
+    if memory.limit_bytes is None:
+        yield None
+        return
+    with memory.folder() as folder:
+        yield folder
+
+
+def _among(batch: Batch, days: Sequence[str]) -> list[str]:
+    return [key for key in batch.keys if key in days]
 
 
 def _some_days(batch: Batch, keys: Sequence[str]) -> Batch:

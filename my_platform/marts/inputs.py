@@ -14,15 +14,20 @@ Inputs = Mapping[str, Mapping[str, Path]]
 
 
 def lay_out(
-    database: Path, folder: Path, reads: Mapping[str, MartRead], inputs: Inputs, days: Sequence[str]
+    database: Path,
+    folder: Path,
+    reads: Mapping[str, MartRead],
+    inputs: Inputs,
+    days: Sequence[str],
+    limits: Mapping[str, str] | None = None,
 ) -> None:
     """Make the database of one call of dbt.
 
     Each input becomes a view under the name by which the SQL knows it, with its declared columns cast to
     their declared types; one without files is an empty view. Each file is its own part of the view: DuckDB
     would read a list of files with the types of the first, and 1.5 in the second could come out as 2.
-    ``platform.requested_days`` (partition_day) and ``platform.given_files`` (path) tell ``dbt_project.yml``
-    what the call is for.
+    ``platform.requested_days`` (partition_day), ``platform.given_files`` (path) and ``platform.limits`` (name, value)
+    tell ``dbt_project.yml`` what the call is for.
 
     Args:
         database: the file to make.
@@ -30,14 +35,18 @@ def lay_out(
         reads: the inputs by name.
         inputs: their files.
         days: the days that will be read back.
+        limits: settings of DuckDB under which dbt is to work, such as memory_limit.
 
     Raises:
         MartError: an input was not given, has the wrong keys, or a file lacks a column or cannot be read.
     """
-    with duckdb.connect(str(database), config={"threads": 1}) as connection:
+    with duckdb.connect(str(database), config={"threads": 1, **(limits or {})}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("CREATE SCHEMA platform")
         connection.execute("CREATE TABLE platform.given_files (path VARCHAR)")
+        connection.execute("CREATE TABLE platform.limits (name VARCHAR, value VARCHAR)")
+        for limit in (limits or {}).items():
+            connection.execute("INSERT INTO platform.limits VALUES (?, ?)", limit)
         connection.execute("CREATE TABLE platform.requested_days (partition_day DATE)")
         connection.execute("INSERT INTO platform.requested_days SELECT unnest(CAST(? AS DATE[]))", [days])
         for name, read in reads.items():

@@ -47,12 +47,15 @@ class Published:
     columns: Mapping[str, Column] = field(default_factory=dict)
 
 
-def publish_database(path: Path, tables: Sequence[Published]) -> int:
+def publish_database(path: Path, tables: Sequence[Published], limits: Mapping[str, str] | None = None) -> int:
     """Put a DuckDB file with these tables, and no other, in the place of ``path`` in one step.
 
     DuckDB gives a file to one process, or to many that only read. So nothing ever writes to ``path``: whoever
     has it open keeps the file as it was, and the next one to open it finds the new one. It is read-only for
     everybody, since a database that an analyst opened to write would shut out the others.
+
+    Args:
+        limits: settings of DuckDB under which it works, such as memory_limit.
 
     Returns:
         How many days of tables were read from their files.
@@ -69,10 +72,10 @@ def publish_database(path: Path, tables: Sequence[Published]) -> int:
     with contextlib.suppress(FileNotFoundError, duckdb.Error), _staged(path) as staged:
         # Where there is none yet, or the last one is of no use, it is made of nothing.
         shutil.copyfile(path, staged)
-        return _write(staged, path, tables)
+        return _write(staged, path, tables, limits or {})
     try:
         with _staged(path) as staged:
-            return _write(staged, path, tables)
+            return _write(staged, path, tables, limits or {})
     except duckdb.Error as error:
         raise MartError(f"{path} cannot be written: {error}") from error
 
@@ -88,8 +91,8 @@ def _staged(path: Path) -> Iterator[Path]:
                 left.unlink()
 
 
-def _write(staged: Path, path: Path, tables: Sequence[Published]) -> int:
-    with duckdb.connect(str(staged), config={"threads": 1}) as connection:
+def _write(staged: Path, path: Path, tables: Sequence[Published], limits: Mapping[str, str]) -> int:
+    with duckdb.connect(str(staged), config={"threads": 1, **limits}) as connection:
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}; CREATE SCHEMA IF NOT EXISTS platform")
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {VERSIONS} "

@@ -7,7 +7,8 @@ their columns.
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,8 @@ import duckdb
 import polars as pl
 
 from my_platform.incremental.checks import CheckResult
+from my_platform.incremental.memory import SETTING, Memory, in_words, resident_bytes, table_bytes
+from my_platform.incremental.parts import Parts, write_part
 from my_platform.marts.errors import FailedTest, MartError, MartRefused, MartTestFailed
 from my_platform.marts.inputs import Inputs, lay_out
 from my_platform.marts.manifest import DAY_COLUMN, Mart, MartRead, MartTest, load_marts
@@ -24,6 +27,13 @@ from my_platform.marts.prepare import DATABASE, PARSED, call_dbt, copy_project, 
 
 # Errors of DuckDB that may pass when tried again, as it names them.
 _PASSING = ("IO Error", "Out of Memory Error", "Interrupt Error", "HTTP Error", "Fatal Error")
+# What dbt takes by itself, as it was measured, and less than which DuckDB cannot work with.
+DBT_BYTES = 300_000_000
+_LEAST_DUCKDB_BYTES = 100_000_000
+_COUNTED_SHARE = 0.75
+# A mart that is read back is in memory as DuckDB's, as polars' and by days.
+_READ_BACK = 3.0
+_MOST_ROWS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -49,11 +59,11 @@ class MartRun:
 
     Attributes:
         tables: mart → day → rows, with ``partition_day`` among the columns; a day without rows is an empty
-            table with the same columns.
+            table with the same columns. Where a mart does not fit into memory its days are in parts.
         tests: mart → results of its tests, over all days of the run.
     """
 
-    tables: Mapping[str, Mapping[str, pl.DataFrame]]
+    tables: Mapping[str, Mapping[str, pl.DataFrame | Parts]]
     tests: Mapping[str, Sequence[TestResult]]
 
 
@@ -66,6 +76,8 @@ def run_marts(
     vars: Mapping[str, Any] | None = None,
     *,
     loaded: Sequence[Mart] = (),
+    memory: Memory | None = None,
+    folder: Path | None = None,
 ) -> MartRun:
     """Compute and test marts for some days.
 
@@ -79,6 +91,8 @@ def run_marts(
         days: the partitions to compute.
         vars: values that replace those of ``dbt_project.yml``.
         loaded: the marts as the caller knows them; where given, their code must be what is run.
+        memory: what DuckDB and dbt may take beside what this process has; what does not fit is spilled.
+        folder: for tables that do not fit into memory, where there is a limit; they lie there afterwards.
 
     Raises:
         MartTestFailed: a test of error severity found rows; no table is given out.
@@ -88,15 +102,16 @@ def run_marts(
     days = sorted({checked_day(day) for day in days})
     if not days or not names:
         return MartRun({name: {} for name in names}, dict.fromkeys(names, ()))
-    with tempfile.TemporaryDirectory(prefix="my_platform_marts_") as folder:
-        work = Path(folder)
+    memory = memory or Memory()
+    with _work_folder(memory) as work:
         copy_project(project_dir, work / "project")
         manifest = ensure_manifest(work / "project", target_dir)
         marts = _chosen(load_marts(manifest, vars), names, loaded)
         database = work / "project" / DATABASE
-        lay_out(database, work / "inputs", _reads(marts), inputs, days)
+        limits = duckdb_limits(memory, work / "spill", beside_bytes=DBT_BYTES)
+        lay_out(database, work / "inputs", _reads(marts), inputs, days, limits)
         results = _build(marts, work, manifest, vars or {})
-        with duckdb.connect(str(database), read_only=True, config={"threads": 1}) as connection:
+        with duckdb.connect(str(database), read_only=True, config={"threads": 1, **limits}) as connection:
             tests = {mart.name: _judged(mart, results, connection, days) for mart in marts}
             failures = [
                 FailedTest(name, result.test.name, result.rows, tuple(result.days))
@@ -108,7 +123,7 @@ def run_marts(
                 alone = len(marts) == len(days) == 1
                 raise MartTestFailed(failures, check_results(tests[marts[0].name], days[0]) if alone else ())
             return MartRun(
-                tables={mart.name: _read_back(connection, mart, days) for mart in marts},
+                tables={mart.name: _read_back(connection, mart, days, memory, folder) for mart in marts},
                 tests=tests,
             )
 
@@ -227,17 +242,84 @@ def _failing_days(
     return {day: number for day, number in found if day in days} or dict.fromkeys(days, rows)
 
 
+def duckdb_limits(memory: Memory, spill: Path, *, beside_bytes: int = 0) -> dict[str, str]:
+    """DuckDB's settings within a memory limit, beside what this process has now; none without a limit.
+
+    Args:
+        spill: the folder for what does not fit.
+        beside_bytes: what others take meanwhile.
+
+    Raises:
+        MartError: nothing is left for it.
+    """
+    if memory.limit_bytes is None:
+        return {}
+    left = memory.limit_bytes - resident_bytes() - beside_bytes
+    if left < _LEAST_DUCKDB_BYTES:
+        least = memory.limit_bytes - left + _LEAST_DUCKDB_BYTES
+        raise MartError(
+            f"a limit of {in_words(memory.limit_bytes)} leaves DuckDB too little beside the processes; set "
+            f"{SETTING} to {in_words(least, up=True)} or more"
+        )
+    # Beside what it counts, DuckDB takes some for what it does not.
+    return {"memory_limit": f"{int(left * _COUNTED_SHARE) // 1_000_000}MB", "temp_directory": str(spill)}
+
+
+def _work_folder(memory: Memory) -> AbstractContextManager[Path]:
+    """A folder for one call: on the disk of the home where there is a limit, as tables may be larger than memory."""
+    if memory.limit_bytes is not None:
+        return memory.folder()
+    return _temporary()
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="my_platform_marts_") as folder:
+        yield Path(folder)
+
+
 def _read_back(
-    connection: duckdb.DuckDBPyConnection, mart: Mart, days: Sequence[str]
-) -> dict[str, pl.DataFrame]:
+    connection: duckdb.DuckDBPyConnection,
+    mart: Mart,
+    days: Sequence[str],
+    memory: Memory,
+    folder: Path | None,
+) -> Mapping[str, pl.DataFrame | Parts]:
     table = ".".join(map(identifier, mart.relation))
     _check_types(connection, mart, table)
     undated = connection.execute(f"SELECT count(*) FROM {table} WHERE {DAY_COLUMN} IS NULL").fetchall()[0][0]
     if undated:
         raise MartRefused(mart.name, f"{undated} rows have no {DAY_COLUMN}")
+    count = connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
+    empty = connection.execute(f"SELECT * FROM {table} WHERE false").pl()
+    if folder is not None and not memory.fits(table_bytes(count, empty.schema) * _READ_BACK):
+        return {day: _parts_of(connection, table, day, empty, memory, folder / mart.name) for day in days}
     rows = connection.execute(f"SELECT * FROM {table} ORDER BY ALL").pl()
     by_day = {str(day): part for (day,), part in rows.partition_by(DAY_COLUMN, as_dict=True).items()}
     return {day: by_day.get(day, rows.clear()).rechunk() for day in days}
+
+
+def _parts_of(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    day: str,
+    empty: pl.DataFrame,
+    memory: Memory,
+    folder: Path,
+) -> Parts:
+    """The rows of a day in files, sorted by DuckDB within its limit."""
+    folder.mkdir(exist_ok=True)
+    assert memory.room_bytes is not None
+    at_once = max(1, min(memory.room_bytes // 16 // max(table_bytes(1, empty.schema), 1), _MOST_ROWS_AT_ONCE))
+    reader = connection.execute(
+        f"SELECT * FROM {table} WHERE {DAY_COLUMN} = CAST(? AS DATE) ORDER BY ALL", [day]
+    ).to_arrow_reader(at_once)
+    files, rows = [], 0
+    for batch in reader:
+        frame = pl.DataFrame(batch)
+        files.append(write_part(frame, folder / f"{day}-{len(files)}.arrow"))
+        rows += frame.height
+    return Parts(tuple(files or [write_part(empty, folder / f"{day}.arrow")]), rows, empty.schema)
 
 
 def _check_types(connection: duckdb.DuckDBPyConnection, mart: Mart, table: str) -> None:

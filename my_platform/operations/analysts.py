@@ -47,6 +47,7 @@ def _publish(
     copies: Path,
 ) -> int:
     from my_platform.marts.publish import Published, publish_database
+    from my_platform.marts.runner import duckdb_limits
 
     def table(asset: Asset) -> Published:
         versions = current[asset.name]
@@ -58,7 +59,8 @@ def _publish(
             _columns(asset),
         )
 
-    return publish_database(database, [table(a) for a in assets if a.columns or current[a.name]])
+    tables = [table(a) for a in assets if a.columns or current[a.name]]
+    return publish_database(database, tables, duckdb_limits(workspace.memory, copies / "spill"))
 
 
 def _current(workspace: Workspace, heads: Heads, assets: list[Asset]) -> dict[str, dict[str, str]]:

@@ -219,7 +219,8 @@ class AssetRun:
         try:
             for partition, made in self.asset.compute(batch) if not stop() else ():
                 self.take(left[partition], partition, made, batch, meter.read())
-                del left[partition]
+                del left[partition], made
+                self.execution.cache.tidy()
                 if stop():
                     break
                 meter.start()
@@ -316,7 +317,7 @@ class AssetRun:
             self.node.name,
             partition,
             entry.fingerprint,
-            made.table,
+            made.table if made.parts is None else made.parts,
             record,
             code_version=code,
             seconds=spent.wall_s,
@@ -324,9 +325,13 @@ class AssetRun:
         )
         trace = committed.trace
         self.costs.append(committed.cost)
-        if committed.created:
+        if committed.created and made.parts is None:
             self.execution.cache.put(self.node.name, partition, trace.data_version, made.table)
-        metadata = {**made.metadata, **{name: record[name] for name in _DEVICE_SECONDS if name in record}}
+        metadata = {
+            **made.metadata,
+            "peak_memory_bytes": spent.peak_bytes,
+            **{name: record[name] for name in _DEVICE_SECONDS if name in record},
+        }
         if self.workspace.requests is not None:
             # Those of its function, and the one that stored the value.
             metadata |= {"bucket_requests": spent.requests + 1, "bucket_bytes_read": spent.read_bytes}

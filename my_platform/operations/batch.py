@@ -22,6 +22,8 @@ class InputBatch:
         self.cache = cache
         self.entries = entries
         self.keys: Sequence[str] = sorted(entries)
+        self.asset = inputs.asset.name
+        self.memory = inputs.workspace.memory
         self._versions: dict[tuple[str, str], dict[str, str]] = {}
 
     def versions(self, read: str, key: str) -> Mapping[str, str]:
@@ -34,10 +36,20 @@ class InputBatch:
         return self.cache.get(declared.asset, self.versions(read, key), declared.columns)
 
     def empty(self, read: str) -> pl.DataFrame:
+        return pl.DataFrame(schema=dict(self.types(read)))
+
+    def types(self, read: str) -> Mapping[str, pl.DataType]:
         declared = self.read_by.asset.reads[read]
         columns = self.read_by.workspace.project.assets[declared.asset].columns
         names = declared.columns or tuple(columns)
-        return pl.DataFrame(schema={name: columns[name].type for name in names if name in columns})
+        return {name: columns[name].type for name in names if name in columns}
+
+    def row_counts(self, read: str, key: str) -> Mapping[str, int]:
+        declared = self.read_by.asset.reads[read]
+        return {
+            partition: self.cache.rows(declared.asset, partition, version)
+            for partition, version in self.versions(read, key).items()
+        }
 
     def files(self, read: str, key: str) -> Mapping[str, str]:
         declared = self.read_by.asset.reads[read]

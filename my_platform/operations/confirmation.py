@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from my_platform.errors import DamagedObject
 from my_platform.incremental.content import data_version
 from my_platform.incremental.declare import Produced, ordinal
+from my_platform.incremental.parts import version_of_parts
 from my_platform.incremental.planner import Action, Entry, State, fingerprint_of
 from my_platform.operations.batch import InputBatch
 from my_platform.operations.inputs import InputMoved, Inputs
@@ -69,7 +70,7 @@ def confirm(
     by_asset: dict[str, list[str]] = {}
     for asset, partition in places:
         by_asset.setdefault(asset, []).append(partition)
-    cache = TableCache(workspace.lake)
+    cache = TableCache(workspace.lake, workspace.memory.cached_bytes)
     try:
         for asset, partitions in by_asset.items():
             entries = _entries(workspace, states, asset, partitions, current[asset])
@@ -132,7 +133,7 @@ def _compared(entry: Entry, partition: str, made: Produced | Exception) -> Confi
             problem=f"{named} is stored as {entry.version[:12]}, but computing it again failed: "
             f"{type(made).__name__}: {made}",
         )
-    found = data_version(made.table)
+    found = data_version(made.table) if made.parts is None else version_of_parts(made.parts)
     if found == entry.version:
         return Confirmed(*about, found=found)
     return Confirmed(

@@ -4,17 +4,22 @@ A run takes what it is given: parents that were not selected are used as they ar
 """
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from my_platform.errors import StorageUnavailable
+from my_platform.incremental.declare import Produced
 from my_platform.incremental.planner import Action, Entry, Node, Past, State, plan_asset
 from my_platform.operations.asset_run import AssetRun
+from my_platform.operations.batch import InputBatch
 from my_platform.operations.meter import Meter
 from my_platform.operations.outcome import Heads, Outcome, Request
 from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.table_cache import TableCache
 
 _CHANGES = (Action.COMPUTE, Action.REUSE, Action.LATER, Action.POSSIBLE, Action.WITHDRAW)
+
+# What is kept of values that were computed together, beside the next ones.
+_KEPT_AND_MADE = 4.0
 
 
 class Execution:
@@ -35,7 +40,7 @@ class Execution:
         self.outcome = Outcome()
         self.on_partition = on_partition or (lambda *_: None)
         self.log = log
-        self.cache = TableCache(workspace.lake)
+        self.cache = TableCache(workspace.lake, workspace.memory.cached_bytes)
         self.states: dict[str, State] = {}
         self.stale: dict[str, set[int]] = {}
         self.refused: dict[str, dict[int, str]] = {}
@@ -130,23 +135,60 @@ def _run_together(runs: Sequence[AssetRun]) -> None:
         batches = {name: run.batch(compute) for name, (run, compute) in todo.items()}
         together = next(iter(todo.values()))[0].asset.together
         assert together is not None
-        meter = Meter(runs[0].workspace)
         try:
-            made = list(together[1](batches))
+            _take_together(todo, batches, together[1](batches))
         except StorageUnavailable:
             with contextlib.suppress(StorageUnavailable):
                 for run in runs:
                     run.flush()
             raise
-        except Exception as error:
-            runs[0].execution.log(f"computed one by one, because together they failed: {error}")
-        else:
-            spent = meter.read().shared(len(made))
-            for name, partition, value in made:
-                run, batch = todo[name][0], batches[name]
-                run.take(batch.entries[partition], partition, value, batch, spent)
-            todo.clear()
     for run in runs:
-        if run.node.name in todo:
-            run.compute(todo[run.node.name][1])
+        left = todo[run.node.name][1] if run.node.name in todo else []
+        if left:
+            run.compute(left)
         run.finish()
+
+
+def _take_together(
+    todo: Mapping[str, tuple[AssetRun, list[Entry]]],
+    batches: Mapping[str, InputBatch],
+    made: Iterable[tuple[str, str, Produced | Exception]],
+) -> None:
+    """Store what was computed in one call, at an equal share of its cost; what is stored is taken off the entries.
+
+    Values are kept until the call has ended, unless they are too large for that.
+    """
+    workspace = next(iter(todo.values()))[0].workspace
+    meter = Meter(workspace)
+    kept: list[tuple[str, str, Produced | Exception]] = []
+
+    def store() -> None:
+        spent = meter.read().shared(len(kept))
+        for name, partition, value in kept:
+            run, entries = todo[name]
+            entry = batches[name].entries[partition]
+            run.take(entry, partition, value, batches[name], spent)
+            entries.remove(entry)
+        kept.clear()
+        meter.start()
+
+    size = 0
+    for name, partition, value in _until_it_fails(made, next(iter(todo.values()))[0].execution.log):
+        kept.append((name, partition, value))
+        size += value.table.estimated_size() if isinstance(value, Produced) else 0
+        in_files = isinstance(value, Produced) and value.parts is not None
+        if in_files or not workspace.memory.fits(size * _KEPT_AND_MADE):
+            store()
+            size = 0
+    store()
+
+
+def _until_it_fails(
+    made: Iterable[tuple[str, str, Produced | Exception]], log: Callable[[str], None]
+) -> Iterator[tuple[str, str, Produced | Exception]]:
+    try:
+        yield from made
+    except StorageUnavailable:
+        raise
+    except Exception as error:
+        log(f"computed one by one, because together they failed: {error}")

@@ -13,6 +13,7 @@ import dagster as dg
 from my_platform.errors import HomeError, PlatformError
 from my_platform.fetching.declaration import Source
 from my_platform.incremental.declare import Asset, Grain, day_key
+from my_platform.incremental.memory import Memory, resident_bytes
 from my_platform.learning.contender import Contender
 from my_platform.learning.ledger import PromotionLedger
 from my_platform.learning.registry import Registry
@@ -196,7 +197,9 @@ def open_workspace(settings: Settings, project: Project | None = None) -> Worksp
     limits = Limits(settings.most_file_rows, settings.most_file_bytes)
     landing = Landing(open_place(settings.landing, patience), index, limits, settings.quiet_s)
     ledger = PromotionLedger(settings.registry / "promotions.jsonl")
-    return Workspace(project or load_project(settings), lake, landing, ledger=ledger)
+    loaded = project or load_project(settings)
+    memory = Memory(settings.memory_limit_bytes, settings.spill, resident_bytes())
+    return Workspace(loaded, lake, landing, ledger=ledger, memory=memory)
 
 
 def open_heads(settings: Settings, workspace: Workspace, instance: dg.DagsterInstance) -> DagsterHeads:

@@ -19,6 +19,7 @@ from my_platform.incremental.declare import (
     ordinal,
     week_start,
 )
+from my_platform.incremental.memory import Memory
 from my_platform.incremental.planner import Node, State, in_order
 from my_platform.learning.contender import Contender
 from my_platform.learning.ledger import PromotionLedger, champions_by_day
@@ -145,6 +146,7 @@ class Workspace:
     served: dict[str, Landed] = field(default_factory=dict)
     wanted: dict[str, frozenset[int]] = field(default_factory=dict)
     marks: dict[str, int] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
 
     def look(self, *, verify: bool = False) -> dict[str, Landed]:
         """Reconcile the ledger with what lies in landing now."""

@@ -1,5 +1,6 @@
 """Tables that a run has read or made, kept in memory for what reads them next; and files that it has copied."""
 
+import gc
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -9,17 +10,21 @@ import polars as pl
 
 from my_platform.storage.lake import Lake
 
-_CACHE_BYTES = 1 << 30
+# Of what may be kept, how much goes by before circles are looked for.
+_TIDIED_SHARE = 0.25
 
 
 class TableCache:
     """Tables that were read or made in this run, least recently used first, up to a number of bytes."""
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Lake, most_bytes: int) -> None:
         self.lake = lake
+        self.most_bytes = most_bytes
         self.tables: OrderedDict[tuple[str, str, str, tuple[str, ...] | None], pl.DataFrame] = OrderedDict()
         self.bytes = 0.0
+        self._passed_bytes = 0.0
         self.files: dict[tuple[str, str, str], Path] = {}
+        self._rows: dict[tuple[str, str, str], int] = {}
         self._copies: tempfile.TemporaryDirectory[str] | None = None
 
     def get(
@@ -46,6 +51,22 @@ class TableCache:
             self.files[asset, partition, version] = file
         return file
 
+    def rows(self, asset: str, partition: str, version: str) -> int:
+        """The rows of a data version, as the index has them; 0 where it has none."""
+        if (asset, partition, version) not in self._rows:
+            for trace in self.lake.index.traces([asset]):
+                self._rows[asset, trace.partition, trace.data_version] = trace.rows
+        return self._rows.get((asset, partition, version), 0)
+
+    def tidy(self) -> None:
+        """Free the tables that nothing refers to any more but objects in a circle, as validation leaves them behind.
+
+        Python looks for such circles by numbers of objects, and a few hold gigabytes.
+        """
+        if self._passed_bytes > self.most_bytes * _TIDIED_SHARE:
+            self._passed_bytes = 0.0
+            gc.collect()
+
     def close(self) -> None:
         """Remove the copies."""
         self.files.clear()
@@ -66,6 +87,7 @@ class TableCache:
     def _keep(self, key: tuple[str, str, str, tuple[str, ...] | None], table: pl.DataFrame) -> None:
         self.tables[key] = table
         self.bytes += table.estimated_size()
-        while self.bytes > _CACHE_BYTES and len(self.tables) > 1:
+        self._passed_bytes += table.estimated_size()
+        while self.bytes > self.most_bytes and len(self.tables) > 1:
             _, gone = self.tables.popitem(last=False)
             self.bytes -= gone.estimated_size()

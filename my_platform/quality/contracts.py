@@ -49,6 +49,8 @@ class Contract:
         extra_columns: whether a file with columns beyond the contract's is refused, or these are left out.
         renames: other names under which a column may land, to its own.
         casts: other types in which a column may land, each of which loses nothing.
+        apart: a column by whose values a partition is taken apart where it does not fit into memory; whether a row keeps
+            the contract must hang on no row with another value. None where a partition has to be looked at as a whole.
     """
 
     model: type[pa.DataFrameModel]
@@ -61,6 +63,7 @@ class Contract:
     extra_columns: Literal["refuse", "ignore"] = "refuse"
     renames: Mapping[str, str] = field(default_factory=dict)
     casts: Mapping[str, tuple[pl.DataType, ...]] = field(default_factory=dict)
+    apart: str | None = None
 
     def __post_init__(self) -> None:
         schema = self.model.to_schema()
@@ -78,6 +81,16 @@ class Contract:
                 raise PlatformError(
                     f"{name}: {column} may be null, so that rows have no order or no day; take `nullable` away"
                 )
+        unique = [column for column, found in schema.columns.items() if found.unique and column != self.apart]
+        if self.apart is not None and (self.apart not in schema.columns or unique):
+            raise PlatformError(
+                f"{name} cannot be taken apart by {self.apart}: "
+                + (
+                    f"{unique[0]} is unique over all rows"
+                    if unique
+                    else f"it has {', '.join(schema.columns)}"
+                )
+            )
         known = {n for rule in self.rules for n in (rule.name, *(f"{c}.{rule.name}" for c in rule.columns))}
         unknown = [rule for rule in self.most_bad_share_by_rule if rule not in known]
         if unknown:

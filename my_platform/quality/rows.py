@@ -21,12 +21,14 @@ _FAULTS = pl.Schema({ROW: pl.UInt32(), "rule": pl.String(), "column": pl.String(
 class Split:
     """Rows that keep a contract, and the others with row number, rule, reason, column and value.
 
-    ``released`` counts the rows that a person decided to let in.
+    ``released`` counts the rows that a person decided to let in; ``faults`` are those of all bad rows, by row number,
+    rule, column and value.
     """
 
     valid: pl.DataFrame
     quarantined: pl.DataFrame
     released: int = 0
+    faults: pl.DataFrame = field(default_factory=lambda: _FAULTS.to_frame())
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,15 @@ def split_rows(
         Refused: the partition cannot be taken as a whole: there are too few rows, too many of them are bad,
             or the released ones contradict others. It carries the bad rows.
     """
+    check_height(table.height, contract)
+    split = divided(table, contract, partition, context)
+    check_shares(table.height, split.quarantined, split.faults, contract)
+    return split
+
+
+def divided(table: pl.DataFrame, contract: Contract, partition: str, context: Context | None = None) -> Split:
+    """The same, whatever the number of rows and the share of bad ones."""
     context = context or Context()
-    if table.height < contract.at_least_rows:
-        raise Refused(
-            f"{table.height} rows, where at least {contract.at_least_rows} are expected; deliver the file again"
-        )
     numbered = table.with_row_index(ROW)
     faults = pl.concat(
         [
@@ -75,8 +81,15 @@ def split_rows(
         raise AssertionError(
             f"{table.height} rows became {valid.height} valid and {quarantined.height} bad ones"
         )
-    _check_shares(table.height, quarantined, faults, contract)
-    return Split(valid, quarantined, len(let_in))
+    return Split(valid, quarantined, len(let_in), faults)
+
+
+def check_height(rows: int, contract: Contract) -> None:
+    """Raise Refused where a partition has fewer rows than are expected."""
+    if rows < contract.at_least_rows:
+        raise Refused(
+            f"{rows} rows, where at least {contract.at_least_rows} are expected; deliver the file again"
+        )
 
 
 def faulty_rows(numbered: pl.DataFrame, faults: pl.DataFrame) -> pl.DataFrame:
@@ -126,7 +139,7 @@ def _check_released(valid: pl.DataFrame, let_in: pl.Series, contract: Contract) 
             )
 
 
-def _check_shares(rows: int, quarantined: pl.DataFrame, faults: pl.DataFrame, contract: Contract) -> None:
+def check_shares(rows: int, quarantined: pl.DataFrame, faults: pl.DataFrame, contract: Contract) -> None:
     """Raise Refused where more rows are bad than the contract bears, in all or by one rule."""
     left = faults.filter(pl.col(ROW).is_in(quarantined[ROW].implode()))
     limits = [("", contract.most_bad_share, quarantined[ROW])]

@@ -1,12 +1,15 @@
 """Raw and validated tables: from landed files to partitions that keep their contract."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from my_platform.errors import Refused
+from my_platform.incremental.bucketed import input_bytes
 from my_platform.incremental.checks import WARN, Check, CheckResult
 from my_platform.incremental.declare import (
     DECIDED,
@@ -19,11 +22,13 @@ from my_platform.incremental.declare import (
     Read,
     same,
 )
+from my_platform.incremental.parts import Parts
 from my_platform.quality.columns import OtherColumns
 from my_platform.quality.contracts import Contract, version_of
+from my_platform.quality.in_buckets import VALIDATED_BY, divided_in_buckets
 from my_platform.quality.parsing import read_landed
 from my_platform.quality.renames import with_guesses
-from my_platform.quality.rows import Context, split_rows
+from my_platform.quality.rows import Context, Split, split_rows
 
 FRESHNESS, SCHEMA, CONTRACT = "freshness", "schema", "contract"
 _LANDED = Check(FRESHNESS, "The day landed by the hour it is due.")
@@ -98,13 +103,21 @@ def validated_table(
     def compute(batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
         for key in batch.keys:
             try:
-                (table,) = batch.inputs("landed", key).values()
                 keys = {column: batch.inputs(read, key) for column, read in unknown.items()}
                 context = Context(
                     {column: found[column] for column, each in keys.items() for found in each.values()},
                     batch.released(key),
                 )
                 origin = Origin(", ".join(batch.origin("landed", key)), version)
+                size = input_bytes(batch, ["landed"], key)
+                if contract.apart is not None and not batch.memory.fits(size * VALIDATED_BY):
+                    with validated_in_buckets(batch, contract, key, context, origin) as made:
+                        yield key, replace(made, checks=[_kept(made, contract)])
+                    continue
+                batch.memory.require(
+                    name, key, size * VALIDATED_BY, "as its contract says no column in `apart`"
+                )
+                (table,) = batch.inputs("landed", key).values()
                 made = validate(table, contract, key, context, origin)
                 yield key, replace(made, checks=[_kept(made, contract)])
             except EXPECTED as error:
@@ -122,7 +135,7 @@ def validated_table(
             },
         },
         compute=compute,
-        code=(validate, contract.model),
+        code=(validate, validated_in_buckets, contract.model),
         parameters=contract.parameters,
         columns=contract.catalogue,
         own_checks=(_KEPT,),
@@ -171,20 +184,47 @@ def validate(
         Refused: the partition cannot be taken as a whole; see ``rows.split_rows``.
     """
     origin = origin or Origin()
-    try:
+    with _named(origin):
         split = split_rows(table, contract, partition, context)
+    return _produced(split, table.height, origin)
+
+
+@contextmanager
+def validated_in_buckets(
+    batch: Batch, contract: Contract, partition: str, context: Context, origin: Origin
+) -> Iterator[Produced]:
+    """The same of a partition that does not fit into memory; its parts are there within the context."""
+    (file,) = batch.files("landed", partition).values()
+    size = input_bytes(batch, ["landed"], partition)
+    with ExitStack() as stack:
+        with _named(origin):
+            split, parts, landed = stack.enter_context(
+                divided_in_buckets(Path(file), size, contract, batch.asset, partition, context, batch.memory)
+            )
+        made = _produced(split, landed, origin, parts)
+        yield replace(made, metadata={**made.metadata, "computed": f"in parts by {contract.apart}"})
+
+
+@contextmanager
+def _named(origin: Origin) -> Iterator[None]:
+    """Refusals with the landed file's name."""
+    try:
+        yield
     except Refused as error:
         rows = None if error.rows is None else _told(error.rows, origin)
         named = f"{origin.file}: {error}" if origin.file else str(error)
         raise Refused(named, rows=rows, metadata=error.metadata) from error
+
+
+def _produced(split: Split, landed: int, origin: Origin, parts: Parts | None = None) -> Produced:
     quarantined = _told(split.quarantined, origin)
     shown = ("row_number", "rule", "column", "value", "reason")
     return Produced(
         split.valid,
         quarantined,
         {
-            "landed_rows": table.height,
-            "valid_rows": split.valid.height,
+            "landed_rows": landed,
+            "valid_rows": landed - quarantined.height,
             "quarantined_rows": quarantined.height,
             "contract_version": origin.contract_version,
             **({"released_rows": split.released} if split.released else {}),
@@ -194,6 +234,7 @@ def validate(
                 else {}
             ),
         },
+        parts=parts,
     )
 
 

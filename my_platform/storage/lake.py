@@ -17,9 +17,18 @@ import polars as pl
 from my_platform.errors import DamagedObject
 from my_platform.incremental.content import data_version
 from my_platform.incremental.declare import Grain, day_key, ordinal
+from my_platform.incremental.parts import Parts, version_of_parts
 from my_platform.incremental.planner import Past
 from my_platform.storage.objects import BucketStore, FolderStore
-from my_platform.storage.sealed import check_seal, record_of, seal, tables_of, unseal
+from my_platform.storage.sealed import (
+    check_seal,
+    check_seal_of,
+    record_of,
+    seal,
+    seal_parts,
+    tables_of,
+    unseal,
+)
 from my_platform.storage.trace_index import Cost, Trace, TraceIndex
 
 ABSENT = "absent"
@@ -56,7 +65,7 @@ class Lake:
         asset: str,
         partition: str,
         fingerprint: str,
-        table: pl.DataFrame,
+        table: pl.DataFrame | Parts,
         record: Mapping[str, Any],
         *,
         code_version: str,
@@ -64,7 +73,9 @@ class Lake:
         quarantined: pl.DataFrame | None = None,
     ) -> Committed:
         """Store a value under its fingerprint, or adopt the one that another run stored first."""
-        version, nonce = data_version(table), secrets.token_hex(8)
+        rows = table.rows if isinstance(table, Parts) else table.height
+        version = version_of_parts(table) if isinstance(table, Parts) else data_version(table)
+        nonce = secrets.token_hex(8)
         whole = {
             **record,
             "asset": asset,
@@ -72,19 +83,23 @@ class Lake:
             "fingerprint": fingerprint,
             "data_version": version,
             "code_version": code_version,
-            "rows": table.height,
+            "rows": rows,
             "seconds": round(seconds, 6),
             "nonce": nonce,
         }
         path = self.path(asset, partition, fingerprint)
         if quarantined is not None and quarantined.height:
             self.quarantine.create(path, seal(quarantined, {"of": path}))
-        data = seal(table, whole)
-        if self.store.create(path, data):
-            trace = Trace(
-                asset, partition, fingerprint, version, code_version, table.height, len(data), seconds
-            )
-            return Committed(trace, created=True, cost=_cost(whole, len(data)))
+        if isinstance(table, Parts):
+            sealed = seal_parts(table, whole, table.files[0].with_name("sealed.parquet"))
+            created, size = self.store.create_from(path, sealed), sealed.stat().st_size
+            sealed.unlink()
+        else:
+            data = seal(table, whole)
+            created, size = self.store.create(path, data), len(data)
+        if created:
+            trace = Trace(asset, partition, fingerprint, version, code_version, rows, size, seconds)
+            return Committed(trace, created=True, cost=_cost(whole, size))
         found, stored = self._trace_at(path)
         return Committed(found, created=stored["nonce"] == nonce, cost=_cost(whole, 0))
 
@@ -147,9 +162,7 @@ class Lake:
                 self.reads += 1
                 self.bytes_read += len(data)
                 return data
-        raise damage or DamagedObject(
-            f"{self.store.root}/{asset}/{partition or 'all'}", f"no object holds data version {version}"
-        )
+        raise damage or self._none_holds(asset, partition, version)
 
     def _is_told_anew(self, path: str, data: bytes, version: str) -> bool:
         """Check an object's seal, and whether another machine has made it anew with another data version.
@@ -172,14 +185,32 @@ class Lake:
         Args:
             copies: the folder that gets a copy, where the object lies in a bucket.
         """
-        data = self.data(asset, partition, version)
         if isinstance(self.store, FolderStore):
-            fingerprint = self.index.find(asset, partition, version)[0]
-            return Path(self.store.root, self.path(asset, partition, fingerprint))
+            return self._checked_file(self.store, asset, partition, version)
+        data = self.data(asset, partition, version)
         copy = copies / self.path(asset, partition, version)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(data)
         return copy
+
+    def _checked_file(self, store: FolderStore, asset: str, partition: str, version: str) -> Path:
+        damage: DamagedObject | None = None
+        for fingerprint in self.index.find(asset, partition, version):
+            path = Path(store.root, self.path(asset, partition, fingerprint))
+            try:
+                size = check_seal_of(path)
+            except DamagedObject as error:
+                damage = error
+                self.discard(asset, partition, fingerprint)
+            else:
+                self.reads += 1
+                self.bytes_read += size
+                return path
+        raise damage or self._none_holds(asset, partition, version)
+
+    def _none_holds(self, asset: str, partition: str, version: str) -> DamagedObject:
+        where = f"{self.store.root}/{asset}/{partition or 'all'}"
+        return DamagedObject(where, f"no object holds data version {version}")
 
     def record(self, asset: str, partition: str, version: str) -> dict[str, Any] | None:
         """How a data version was made; None where no whole object tells."""

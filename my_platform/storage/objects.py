@@ -12,7 +12,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +31,10 @@ class ObjectStore(Protocol):
 
     def create(self, path: str, data: bytes) -> bool:
         """Write an object if its name is free; False where it was taken. Both outcomes leave it whole."""
+        ...
+
+    def create_from(self, path: str, file: Path) -> bool:
+        """The same with the bytes of a local file."""
         ...
 
     def read(self, path: str) -> bytes:
@@ -64,11 +68,16 @@ class FolderStore:
         self.root = str(root)
 
     def create(self, path: str, data: bytes) -> bool:
+        return self._create(path, lambda staged: staged.write_bytes(data))
+
+    def create_from(self, path: str, file: Path) -> bool:
+        return self._create(path, lambda staged: shutil.copyfile(file, staged))
+
+    def _create(self, path: str, write: Callable[[Path], object]) -> bool:
         target = self.folder / path
         staged = self._staged()
         try:
-            with open(staged, "xb") as file:
-                file.write(data)
+            write(staged)
             with contextlib.suppress(FileNotFoundError):
                 return _link(staged, target)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -137,6 +146,10 @@ class BucketStore:
 
     def create(self, path: str, data: bytes) -> bool:
         return self.bucket.put_new(path, data)
+
+    def create_from(self, path: str, file: Path) -> bool:
+        # A conditional write is one request, and its body lies in memory.
+        return self.create(path, file.read_bytes())
 
     def read(self, path: str) -> bytes:
         try:

@@ -10,17 +10,23 @@ import io
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import polars as pl
 import xxhash
 
 from my_platform.errors import DamagedObject
+from my_platform.incremental.parts import Parts
 
 _SEAL_KEY = "my_platform.seal"
 _RECORD_KEY = "my_platform.record"
 _MARK = b"seal:"
 _BLANK = b"0" * 32
+# The length of a Parquet file's footer, and its last four letters.
+_TAIL_BYTES = 8
+_PIECE_BYTES = 4 << 20
+_ROWS_OF_A_GROUP = 1 << 17
 # Key and value as Thrift writes them, with type and length of the value in between. Only the record and the
 # schema may follow in a file; neither can hold these bytes, being JSON and base64.
 _BEFORE_SEAL = _SEAL_KEY.encode() + bytes([0x18, len(_MARK) + len(_BLANK)]) + _MARK
@@ -39,6 +45,74 @@ def seal(table: pl.DataFrame, record: Mapping[str, Any]) -> bytes:
     assert at is not None
     data[at : at + 32] = xxhash.xxh3_128(data).hexdigest().encode()
     return bytes(data)
+
+
+def seal_parts(table: Parts, record: Mapping[str, Any], path: Path) -> Path:
+    """Write a sealed Parquet file of a table in parts, some rows of it in memory at a time; its path."""
+    pl.concat([pl.scan_ipc(file) for file in table.files]).sink_parquet(
+        path,
+        compression="zstd",
+        compression_level=1,
+        row_group_size=_ROWS_OF_A_GROUP,
+        maintain_order=True,
+        metadata={
+            _SEAL_KEY: (_MARK + _BLANK).decode(),
+            _RECORD_KEY: json.dumps(record, sort_keys=True, separators=(",", ":")),
+        },
+        engine="streaming",
+    )
+    with open(path, "r+b") as file:
+        at = _seal_position_of(file)
+        assert at is not None
+        digest = _digest_of(file, at)
+        file.seek(at)
+        file.write(digest)
+    return path
+
+
+def check_seal_of(path: Path) -> int:
+    """The bytes of a file; raises DamagedObject unless they are those that were sealed."""
+    try:
+        with open(path, "rb") as file:
+            at = _seal_position_of(file)
+            if at is None:
+                raise DamagedObject(
+                    str(path), "the object has no seal; it is cut short or was not written by the platform"
+                )
+            file.seek(at)
+            if file.read(len(_BLANK)) != _digest_of(file, at):
+                raise DamagedObject(str(path), "its bytes are not those that were written")
+            return file.seek(0, io.SEEK_END)
+    except FileNotFoundError:
+        raise DamagedObject(str(path), "the object is not there") from None
+
+
+def _digest_of(file: BinaryIO, at: int) -> bytes:
+    """The seal of a file whose seal's place is known, read a piece at a time."""
+    digest = xxhash.xxh3_128()
+    file.seek(0)
+    left = at
+    while left and (piece := file.read(min(_PIECE_BYTES, left))):
+        digest.update(piece)
+        left -= len(piece)
+    digest.update(_BLANK)
+    file.seek(at + len(_BLANK))
+    while piece := file.read(_PIECE_BYTES):
+        digest.update(piece)
+    return digest.hexdigest().encode()
+
+
+def _seal_position_of(file: BinaryIO) -> int | None:
+    """Where the seal stands in a file: in its footer, whose length is told at its end."""
+    size = file.seek(0, io.SEEK_END)
+    if size < _TAIL_BYTES:
+        return None
+    file.seek(size - _TAIL_BYTES)
+    footer = int.from_bytes(file.read(4), "little") + _TAIL_BYTES
+    start = size - min(footer, size)
+    file.seek(start)
+    at = _seal_position(file.read())
+    return None if at is None else start + at
 
 
 def check_seal(data: bytes, path: str) -> None:

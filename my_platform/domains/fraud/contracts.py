@@ -78,9 +78,15 @@ class Terminals(pa.DataFrameModel):
         name = "terminals"
 
 
-TRANSACTIONS = Contract(Transactions, sort_by=("TX_DATETIME", "TRANSACTION_ID"), time="TX_DATETIME")
+TRANSACTIONS = Contract(
+    Transactions, sort_by=("TX_DATETIME", "TRANSACTION_ID"), time="TX_DATETIME", apart="TRANSACTION_ID"
+)
 FRAUD_REPORTS = Contract(
-    FraudReports, sort_by=("REPORTED_AT", "TRANSACTION_ID"), time="REPORTED_AT", at_least_rows=0
+    FraudReports,
+    sort_by=("REPORTED_AT", "TRANSACTION_ID"),
+    time="REPORTED_AT",
+    at_least_rows=0,
+    apart="TRANSACTION_ID",
 )
 FRAUD_SCENARIOS = Contract(
     FraudScenarios, sort_by=("REPORTED_AT", "TRANSACTION_ID"), time="REPORTED_AT", at_least_rows=0

@@ -3,6 +3,7 @@
 import polars as pl
 
 from my_platform.domains.fraud.features import TO_PAST_AVG
+from my_platform.incremental.bucketed import Apart
 from my_platform.incremental.declare import Column, Produced, last, same, table
 
 # A report on an older transaction than this finds no partner and is quarantined.
@@ -18,6 +19,10 @@ OLDEST_REPORTED_DAYS = 30
             "customer_spending", OLDEST_REPORTED_DAYS + 1, columns=("TRANSACTION_ID", TO_PAST_AVG)
         ),
     },
+    apart=Apart(
+        dict.fromkeys(("reports", "transactions", "spending"), "TRANSACTION_ID"),
+        ("REPORTED_AT", "TRANSACTION_ID"),
+    ),
     group="features",
     kinds=("polars",),
     columns={

@@ -1,0 +1,176 @@
+"""A partition that does not fit into memory is validated as one that does."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pandera.polars as pa
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from my_platform.errors import MemoryLimitError, PlatformError, Refused
+from my_platform.incremental.content import data_version
+from my_platform.incremental.declare import Asset, Batch, Produced
+from my_platform.incremental.memory import Memory
+from my_platform.incremental.parts import version_of_parts
+from my_platform.quality.contracts import Contract
+from my_platform.quality.tables import raw_table, validate, validated_table
+
+DAY = "2026-01-07"
+START = datetime(2026, 1, 7)
+SCHEMA = {"ID": pl.Int64, "AT": pl.Datetime("us"), "CENTS": pl.Int64}
+
+
+class Orders(pa.DataFrameModel):
+    """Orders."""
+
+    ID: int = pa.Field(unique=True)
+    AT: datetime
+    CENTS: int = pa.Field(ge=0, nullable=True)
+
+    class Config:
+        strict = True
+
+
+def contract(**more: Any) -> Contract:
+    return Contract(Orders, sort_by=("AT", "ID"), time="AT", **{"apart": "ID", "most_bad_share": 1.0, **more})
+
+
+class Landed:
+    """A batch of one day, as it landed."""
+
+    keys = (DAY,)
+    asset = "validated/orders"
+
+    def __init__(self, folder: Path, table: pl.DataFrame, limit: int | None) -> None:
+        self.table, self.file = table, folder / "landed.parquet"
+        self.memory = Memory(limit, folder / "spill")
+        table.write_parquet(self.file, row_group_size=7)
+
+    def inputs(self, read: str, key: str) -> Mapping[str, pl.DataFrame]:
+        return {key: self.table}
+
+    def files(self, read: str, key: str) -> Mapping[str, str]:
+        return {key: str(self.file)}
+
+    def row_counts(self, read: str, key: str) -> Mapping[str, int]:
+        return {key: self.table.height}
+
+    def types(self, read: str) -> Mapping[str, Any]:
+        return dict(self.table.schema)
+
+    def origin(self, read: str, key: str) -> list[str]:
+        return ["landed.parquet"]
+
+    def released(self, key: str) -> frozenset[str]:
+        return frozenset()
+
+
+class Uneven(Memory):
+    """Memory that bears buckets of any size."""
+
+    def require(self, asset: str, partition: str, needed_bytes: float, why: str) -> None:
+        pass
+
+
+def validated(batch: Landed, found: Contract) -> tuple[str, Produced | Exception, pl.DataFrame]:
+    """The data version of the valid rows, what was made, and the rows."""
+    for _, made in asset(found).compute(cast("Batch", batch)):
+        if isinstance(made, Exception):
+            return "", made, pl.DataFrame()
+        if made.parts is None:
+            return data_version(made.table), made, made.table
+        return version_of_parts(made.parts), made, pl.concat(list(made.parts.frames()))
+    raise AssertionError
+
+
+def asset(found: Contract) -> Asset:
+    return validated_table("validated/orders", raw_table("raw/orders", found, source="orders"), found)
+
+
+rows = st.lists(
+    st.tuples(
+        st.integers(0, 6) | st.none(),
+        st.integers(-2, 30).map(lambda hours: START + timedelta(hours=hours)),
+        st.integers(-2, 5) | st.none(),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(rows)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_the_same_rows_are_valid_and_the_same_in_quarantine(
+    tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[Any, ...]]
+) -> None:
+    table = pl.DataFrame(drawn, schema=SCHEMA, orient="row")
+    expected = validate(table, contract(), DAY)
+    assert expected.quarantined is not None
+    batch = Landed(tmp_path_factory.mktemp("day"), table, limit=1)
+    # Of so few rows, most of them may have the same key.
+    batch.memory = Uneven(300, batch.memory.spill)
+    version, made, valid = validated(batch, contract())
+    assert isinstance(made, Produced)
+    assert made.metadata["computed"] == "in parts by ID"
+    assert version == data_version(expected.table)
+    assert valid.equals(expected.table)
+    told = [name for name in expected.quarantined.columns if name not in ("file", "contract_version")]
+    assert made.quarantined is not None
+    assert_frame_equal(made.quarantined.select(told), expected.quarantined.select(told))
+    same = ("landed_rows", "valid_rows", "quarantined_rows")
+    assert [made.metadata[name] for name in same] == [expected.metadata[name] for name in same]
+    assert not list(batch.memory.spill.rglob("*.arrow"))
+
+
+def many(bad: int = 0) -> pl.DataFrame:
+    columns = {
+        "ID": range(1_000),
+        "AT": [START + timedelta(seconds=80 * n) for n in range(1_000)],
+        "CENTS": [-1 if n < bad else n for n in range(1_000)],
+    }
+    return pl.DataFrame(columns, schema=SCHEMA)
+
+
+def test_a_day_in_little_room_comes_in_parts(tmp_path: Path) -> None:
+    version, made, valid = validated(Landed(tmp_path, many(), 30_000), contract())
+    assert isinstance(made, Produced)
+    assert made.parts is not None
+    assert len(made.parts.files) > 1
+    assert version == data_version(many())
+    assert valid.height == 1_000
+
+
+def test_too_many_bad_rows_refuse_the_day_with_their_number(tmp_path: Path) -> None:
+    _, refused, _ = validated(Landed(tmp_path, many(bad=200), 50_000), contract(most_bad_share=0.1))
+    assert isinstance(refused, Refused)
+    assert str(refused).startswith("landed.parquet: 200 of 1000 rows break the contract, more than 10%")
+    assert refused.rows.height > 0
+
+
+def test_bad_rows_that_do_not_fit_are_told_unless_the_day_is_refused(tmp_path: Path) -> None:
+    _, error, _ = validated(Landed(tmp_path, many(bad=1_000), 20_000), contract())
+    assert isinstance(error, MemoryLimitError)
+    assert "for its rows in quarantine" in str(error)
+    _, refused, _ = validated(Landed(tmp_path, many(bad=1_000), 20_000), contract(most_bad_share=0.1))
+    assert isinstance(refused, Refused)
+    assert "1000 of 1000 rows break the contract" in str(refused)
+    assert refused.rows.height < 1_000
+
+
+def test_without_a_column_to_take_it_apart_by_the_day_is_not_read(tmp_path: Path) -> None:
+    _, error, _ = validated(Landed(tmp_path, many(), 30_000), contract(apart=None))
+    assert isinstance(error, MemoryLimitError)
+    assert "validated/orders 2026-01-07 needs about 0.1MB, as its contract says no column in `apart`" in str(
+        error
+    )
+    assert "Set MY_PLATFORM_MEMORY_LIMIT to" in str(error)
+
+
+def test_a_contract_is_not_taken_apart_by_another_column_than_the_unique_one() -> None:
+    with pytest.raises(PlatformError, match="cannot be taken apart by CENTS: ID is unique over all rows"):
+        contract(apart="CENTS")
