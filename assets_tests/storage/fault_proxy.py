@@ -67,13 +67,14 @@ def none(_: Ask) -> Fault | None:
 
 def at(fault: Fault, numbers: Sequence[int], *, method: str = "", path: str = "") -> Plan:
     """A fault at some of the requests of a method whose path matches an expression, the first of which is 1."""
-    seen = Counter[str]()
+    seen = 0
 
     def plan(ask: Ask) -> Fault | None:
+        nonlocal seen
         if method not in ("", ask.method) or not re.search(path, ask.path):
             return None
-        seen[""] += 1
-        return fault if seen[""] in numbers else None
+        seen += 1
+        return fault if seen in numbers else None
 
     return plan
 
@@ -105,6 +106,7 @@ class FaultProxy:
     Attributes:
         url: the endpoint of the clients.
         plan: what becomes of the requests from now on.
+        gone: whether the server is gone for all requests from now on.
         injected: the faults that were brought about.
         effects: requests that the server has answered with success, by method and path.
     """
@@ -114,14 +116,10 @@ class FaultProxy:
         self.plan: Plan = none
         self.injected: Counter[Fault] = Counter()
         self.effects: Counter[Ask] = Counter()
-        self.lock = threading.RLock()
+        self.url = ""
         self.gone = False
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    port = 0
+        # A plan may ask how often something was written.
+        self.lock = threading.RLock()
 
     def fault_of(self, ask: Ask) -> Fault | None:
         with self.lock:
@@ -147,7 +145,7 @@ def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
     """A proxy before the server of a URL."""
     proxy = FaultProxy(upstream)
     server = _Server(proxy)
-    proxy.port = server.server_port
+    proxy.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

@@ -17,7 +17,7 @@ from my_platform.settings import Settings, allows_http
 from my_platform.storage.traffic import Traffic
 
 if TYPE_CHECKING:
-    from obstore import ListChunkResult, ObjectMeta
+    from obstore import ObjectMeta
     from obstore.store import RetryConfig, S3Store
 
 # Objects that a bucket tells of in one request.
@@ -53,16 +53,16 @@ class Patience:
 
     @property
     def _for_client(self) -> "RetryConfig":
-        wait = {
-            "init_backoff": timedelta(seconds=FIRST_WAIT_S),
-            "max_backoff": timedelta(seconds=LONGEST_WAIT_S),
-        }
         # One at once, which also takes up an answer where it broke off; the others are made here.
         return {
             "max_retries": 1,
             "retry_timeout": timedelta(seconds=self.total_s),
-            "backoff": {**wait, "base": 2},
-        }  # type: ignore[typeddict-item]
+            "backoff": {
+                "init_backoff": timedelta(seconds=FIRST_WAIT_S),
+                "max_backoff": timedelta(seconds=LONGEST_WAIT_S),
+                "base": 2,
+            },
+        }
 
     def open(self, url: str) -> "S3Store":
         """The client of ``s3://bucket/prefix``; credentials and endpoint come from the ``AWS_…`` environment."""
@@ -156,10 +156,11 @@ class Bucket:
         """The objects whose path begins so, in no order; raises what obstore does at names that are no paths to it."""
         import obstore
 
-        def attempt() -> "list[ListChunkResult]":
-            return list(obstore.list(self.client, prefix or None, chunk_size=PAGE))
+        def attempt() -> "list[ObjectMeta]":
+            listed = obstore.list(self.client, prefix or None, chunk_size=PAGE)
+            return [entry for page in listed for entry in page]
 
-        found = [entry for page in self._tried("listed", prefix, attempt) for entry in page]
+        found = self._tried("listed", prefix, attempt)
         self.traffic.count(list=pages(len(found)))
         return found
 
