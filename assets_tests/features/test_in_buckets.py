@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import polars as pl
 import pytest
@@ -25,7 +25,9 @@ from my_platform.features.in_buckets import compute_in_buckets
 from my_platform.incremental.declare import Asset, Batch, Column, Grain, Produced
 from my_platform.incremental.memory import Memory
 
-DAYS = [f"2024-0{2 if number < 3 else 3}-{27 + number if number < 3 else number - 2:02d}" for number in range(7)]
+DAYS = [
+    f"2024-0{2 if number < 3 else 3}-{27 + number if number < 3 else number - 2:02d}" for number in range(7)
+]
 
 
 class Days:
@@ -33,10 +35,12 @@ class Days:
 
     asset = "tested"
 
-    def __init__(self, folder: Path, given: Mapping[str, pl.DataFrame], memory: Memory, keys: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, given: Mapping[str, pl.DataFrame], memory: Memory, keys: Sequence[str]
+    ) -> None:
         self.keys, self.memory = keys, memory
-        self._files = {name: {} for name in given}  # type: Any
-        self._tables = {name: {} for name in given}  # type: Any
+        self._files: dict[str, dict[str, str]] = {name: {} for name in given}
+        self._tables: dict[str, dict[str, pl.DataFrame]] = {name: {} for name in given}
         for name, table in given.items():
             for number, day in enumerate(DAYS):
                 self._tables[name][day] = of_days(table, number, number)
@@ -65,7 +69,9 @@ class Days:
         return SCHEMA.to_frame()
 
 
-def batch(folder: Path, rows: pl.DataFrame, events: pl.DataFrame, limit: int | None, keys: Sequence[str]) -> Batch:
+def batch(
+    folder: Path, rows: pl.DataFrame, events: pl.DataFrame, limit: int | None, keys: Sequence[str]
+) -> Batch:
     days = Days(folder, {"rows": rows, "events": events}, Memory(limit, folder / "spill"), keys)
     return cast("Batch", days)
 
@@ -141,7 +147,10 @@ def test_a_day_too_large_for_the_room_to_sort_it_comes_in_parts(tmp_path: Path) 
 def test_one_entity_that_does_not_fit_is_told_with_what_would_do(tmp_path: Path) -> None:
     rows = many_rows(1)
     given = batch(tmp_path, rows, rows, 600_000, DAYS[:1])
-    with pytest.raises(MemoryLimitError, match=r"tested 2024-02-27 needs about .*MB, as some entity has so many .*"
-                       r"Set MY_PLATFORM_MEMORY_LIMIT to .*MB or more"):
+    with pytest.raises(
+        MemoryLimitError,
+        match=r"tested 2024-02-27 needs about .*MB, as some entity has so many .*"
+        r"Set MY_PLATFORM_MEMORY_LIMIT to .*MB or more",
+    ):
         list(compute_in_buckets(declare("rows", [count(days=2)]), given, DAYS[:1]))
     assert not any((tmp_path / "spill").rglob("*.arrow"))

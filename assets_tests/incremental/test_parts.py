@@ -1,5 +1,6 @@
 """Tables in parts: the same data version and the same order as in memory, and buckets that keep every row."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -39,7 +40,7 @@ def parts_of(table: pl.DataFrame, cuts: list[int], folder: Path) -> Parts:
     edges = [0, *sorted(min(cut, table.height) for cut in cuts), table.height]
     files = [
         write_part(table[start:end], folder / f"{number}.arrow")
-        for number, (start, end) in enumerate(zip(edges, edges[1:], strict=False))
+        for number, (start, end) in enumerate(pairwise(edges))
     ]
     return Parts(tuple(files), table.height, table.schema)
 
@@ -57,7 +58,9 @@ def test_a_table_in_parts_has_the_data_version_that_it_has_in_memory(
 
 
 keyed = st.lists(
-    st.tuples(st.integers(-2, 2), st.none() | st.text("ab", max_size=1), st.integers(0, 9)), min_size=1, max_size=40
+    st.tuples(st.integers(-2, 2), st.none() | st.text("ab", max_size=1), st.integers(0, 9)),
+    min_size=1,
+    max_size=40,
 )
 
 
@@ -90,7 +93,9 @@ def test_sorting_in_little_room_makes_several_files_of_rows_in_order(tmp_path: P
 
 def test_buckets_hold_every_row_once_and_a_key_in_one_bucket(tmp_path: Path) -> None:
     for day in range(3):
-        frame = pl.DataFrame({"key": [n % 17 for n in range(100)], "n": list(range(day * 100, day * 100 + 100))})
+        frame = pl.DataFrame(
+            {"key": [n % 17 for n in range(100)], "n": list(range(day * 100, day * 100 + 100))}
+        )
         frame.write_parquet(tmp_path / f"{day}.parquet", row_group_size=30)
     (tmp_path / "in").mkdir()
     buckets = Buckets(tmp_path / "in", 5, piece_bytes=400)
@@ -116,7 +121,9 @@ def test_keys_of_another_width_lie_in_the_same_bucket(tmp_path: Path) -> None:
 
 
 def test_a_file_is_read_in_pieces_of_about_the_size_that_is_asked_for(tmp_path: Path) -> None:
-    pl.DataFrame({"a": range(1000), "b": range(1000)}).write_parquet(tmp_path / "t.parquet", row_group_size=64)
+    pl.DataFrame({"a": range(1000), "b": range(1000)}).write_parquet(
+        tmp_path / "t.parquet", row_group_size=64
+    )
     found = list(pieces(tmp_path / "t.parquet", ["b"], 800))
     assert [frame.height for frame in found] == [100] * 10
     assert [b for frame in found for b in frame["b"]] == list(range(1000))

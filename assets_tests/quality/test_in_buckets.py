@@ -165,7 +165,9 @@ def test_bad_rows_that_do_not_fit_are_told_unless_the_day_is_refused(tmp_path: P
 def test_without_a_column_to_take_it_apart_by_the_day_is_not_read(tmp_path: Path) -> None:
     _, error, _ = validated(Landed(tmp_path, many(), 30_000), contract(apart=None))
     assert isinstance(error, MemoryLimitError)
-    assert "validated/orders 2026-01-07 needs about 0.1MB, as its contract says no column in `apart`" in str(error)
+    assert "validated/orders 2026-01-07 needs about 0.1MB, as its contract says no column in `apart`" in str(
+        error
+    )
     assert "Set MY_PLATFORM_MEMORY_LIMIT to" in str(error)
 
 

@@ -196,4 +196,3 @@ def _widths(feature_set: FeatureSet, batch: Batch) -> tuple[int, int]:
 def _typed(batch: Batch, read: str, names: Sequence[str]) -> dict[str, pl.DataType]:
     types = batch.types(read)
     return {name: types.get(name, pl.Int64()) for name in names}
-

@@ -146,9 +146,7 @@ def _of_key(
     return InParts(made, bad, {**about, "computed": computed})
 
 
-def _given(
-    batch: Inputs, read: str, key: str, apart: Apart, buckets: Buckets, bucket: int
-) -> pl.DataFrame:
+def _given(batch: Inputs, read: str, key: str, apart: Apart, buckets: Buckets, bucket: int) -> pl.DataFrame:
     if read in apart.by:
         partitions = list(batch.files(read, key))
         return buckets.read(read, bucket, partitions) if partitions else batch.empty(read)

@@ -48,7 +48,9 @@ def mart_assets(
     def together(batches: Mapping[str, Batch]) -> Iterator[tuple[str, str, Produced | Exception]]:
         memory = next(iter(batches.values())).memory
         days = sorted({key for batch in batches.values() for key in batch.keys})
-        for chunk in _chunks(batches, days, memory, {asset: list(by_asset[asset].reads) for asset in batches}):
+        for chunk in _chunks(
+            batches, days, memory, {asset: list(by_asset[asset].reads) for asset in batches}
+        ):
             with _spill(memory) as folder:
                 yield from some_days(batches, chunk, memory, folder)
 
@@ -119,7 +121,9 @@ def mart_assets(
     return [asset_of(mart) for mart in marts]
 
 
-def _chunks(batches: Mapping[str, Batch], days: Sequence[str], memory: Memory, reads: Mapping[str, list[str]]) -> Iterator[list[str]]:
+def _chunks(
+    batches: Mapping[str, Batch], days: Sequence[str], memory: Memory, reads: Mapping[str, list[str]]
+) -> Iterator[list[str]]:
     """Days that one call of dbt makes: all of them, or as many as have inputs that would fit into memory."""
     chunk: list[str] = []
     taken = 0

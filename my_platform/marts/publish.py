@@ -47,9 +47,7 @@ class Published:
     columns: Mapping[str, Column] = field(default_factory=dict)
 
 
-def publish_database(
-    path: Path, tables: Sequence[Published], limits: Mapping[str, str] | None = None
-) -> int:
+def publish_database(path: Path, tables: Sequence[Published], limits: Mapping[str, str] | None = None) -> int:
     """Put a DuckDB file with these tables, and no other, in the place of ``path`` in one step.
 
     DuckDB gives a file to one process, or to many that only read. So nothing ever writes to ``path``: whoever

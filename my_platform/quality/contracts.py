@@ -85,7 +85,11 @@ class Contract:
         if self.apart is not None and (self.apart not in schema.columns or unique):
             raise PlatformError(
                 f"{name} cannot be taken apart by {self.apart}: "
-                + (f"{unique[0]} is unique over all rows" if unique else f"it has {', '.join(schema.columns)}")
+                + (
+                    f"{unique[0]} is unique over all rows"
+                    if unique
+                    else f"it has {', '.join(schema.columns)}"
+                )
             )
         known = {n for rule in self.rules for n in (rule.name, *(f"{c}.{rule.name}" for c in rule.columns))}
         unknown = [rule for rule in self.most_bad_share_by_rule if rule not in known]

@@ -24,7 +24,13 @@ _NUMBER = "__row"
 
 @contextmanager
 def divided_in_buckets(
-    file: Path, size_bytes: int, contract: Contract, asset: str, partition: str, context: Context, memory: Memory
+    file: Path,
+    size_bytes: int,
+    contract: Contract,
+    asset: str,
+    partition: str,
+    context: Context,
+    memory: Memory,
 ) -> Iterator[tuple[Split, Parts | None, int]]:
     """What ``rows.split_rows`` gives, the valid rows in parts where they do not fit, and the number of landed rows.
 
@@ -46,9 +52,13 @@ def divided_in_buckets(
         buckets.add("rows", partition, file, contract.apart, None, numbered=_NUMBER)
         landed = sum(buckets.rows.values())
         check_height(landed, contract)
-        why = f"as some {contract.apart} stands in so many rows that {number} parts of it do not come out even"
+        why = (
+            f"as some {contract.apart} stands in so many rows that {number} parts of it do not come out even"
+        )
         row_bytes = size_bytes / max(landed, 1)
-        memory.require(asset, partition, max(buckets.rows.values(), default=0) * row_bytes * VALIDATED_BY, why)
+        memory.require(
+            asset, partition, max(buckets.rows.values(), default=0) * row_bytes * VALIDATED_BY, why
+        )
         files: list[Path] = []
         bad: list[pl.DataFrame] = []
         faults: list[pl.DataFrame] = []
@@ -68,7 +78,9 @@ def divided_in_buckets(
             faults.append(_renumbered(split.faults, numbers))
         quarantined = pl.concat(bad).sort(ROW)
         _check(landed, quarantined, pl.concat(faults).sort(ROW, maintain_order=True), left_out, contract)
-        memory.require(asset, partition, kept / _QUARANTINED_SHARE if left_out else 0, "for its rows in quarantine")
+        memory.require(
+            asset, partition, kept / _QUARANTINED_SHARE if left_out else 0, "for its rows in quarantine"
+        )
         order = (*contract.sort_by, _NUMBER)
         made = sorted_parts(files, order, (_NUMBER,), room, folder)
         parts = made if isinstance(made, Parts) else None

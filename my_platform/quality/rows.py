@@ -59,9 +59,7 @@ def split_rows(
     return split
 
 
-def divided(
-    table: pl.DataFrame, contract: Contract, partition: str, context: Context | None = None
-) -> Split:
+def divided(table: pl.DataFrame, contract: Contract, partition: str, context: Context | None = None) -> Split:
     """The same, whatever the number of rows and the share of bad ones."""
     context = context or Context()
     numbered = table.with_row_index(ROW)

@@ -76,7 +76,9 @@ def check_seal_of(path: Path) -> int:
         with open(path, "rb") as file:
             at = _seal_position_of(file)
             if at is None:
-                raise DamagedObject(str(path), "the object has no seal; it is cut short or was not written by the platform")
+                raise DamagedObject(
+                    str(path), "the object has no seal; it is cut short or was not written by the platform"
+                )
             file.seek(at)
             if file.read(len(_BLANK)) != _digest_of(file, at):
                 raise DamagedObject(str(path), "its bytes are not those that were written")
