@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import polars as pl
 import pytest
@@ -39,8 +39,8 @@ class Days:
         self, folder: Path, given: Mapping[str, pl.DataFrame], memory: Memory, keys: Sequence[str]
     ) -> None:
         self.keys, self.memory = keys, memory
-        self._files = {name: {} for name in given}  # type: Any
-        self._tables = {name: {} for name in given}  # type: Any
+        self._files: dict[str, dict[str, str]] = {name: {} for name in given}
+        self._tables: dict[str, dict[str, pl.DataFrame]] = {name: {} for name in given}
         for name, table in given.items():
             for number, day in enumerate(DAYS):
                 self._tables[name][day] = of_days(table, number, number)

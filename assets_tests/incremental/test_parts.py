@@ -1,5 +1,6 @@
 """Tables in parts: the same data version and the same order as in memory, and buckets that keep every row."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -39,7 +40,7 @@ def parts_of(table: pl.DataFrame, cuts: list[int], folder: Path) -> Parts:
     edges = [0, *sorted(min(cut, table.height) for cut in cuts), table.height]
     files = [
         write_part(table[start:end], folder / f"{number}.arrow")
-        for number, (start, end) in enumerate(zip(edges, edges[1:], strict=False))
+        for number, (start, end) in enumerate(pairwise(edges))
     ]
     return Parts(tuple(files), table.height, table.schema)
 

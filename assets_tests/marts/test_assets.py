@@ -7,12 +7,15 @@ import pytest
 
 from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import Asset, Batch, Produced
+from my_platform.incremental.memory import Memory
 from my_platform.marts.assets import mart_assets
 from my_platform.marts.errors import MartTestFailed
 
 
 class Given:
     """Days of a mart, and the files that they read."""
+
+    memory = Memory()
 
     def __init__(self, asset: Asset, files: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> None:
         self.asset, self.given, self.keys = asset, files, keys

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from my_platform.errors import PlatformError
-from my_platform.settings import CHECKOUT, Settings, load_settings
+from my_platform.settings import CHECKOUT, Settings, load_settings, memory_there
 
 
 @pytest.fixture(autouse=True)
@@ -131,3 +131,30 @@ def test_a_secret_that_is_refused_is_not_repeated(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(PlatformError, match=r"MY_PLATFORM_ALERT_WEBHOOK_URL=\*\*\*") as refused:
         load_settings()
     assert "swordfish" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("4GB", 4_000_000_000), ("1.5GiB", 1_610_612_736), ("800MB", 800_000_000), ("off", None)],
+)
+def test_a_memory_limit_is_told_in_bytes(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: int | None
+) -> None:
+    monkeypatch.setenv("MY_PLATFORM_MEMORY_LIMIT", text)
+    assert load_settings().memory_limit_bytes == expected
+
+
+def test_by_default_the_limit_is_a_share_of_the_memory_there_is() -> None:
+    limit = load_settings().memory_limit_bytes
+    assert limit == int(memory_there() * 80 / 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("4 gigs", "expected a size such as 4GB"), ("0%", "above 0%"), ("1KB", "1,000 bytes")]
+)
+def test_what_is_no_memory_limit_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    monkeypatch.setenv("MY_PLATFORM_MEMORY_LIMIT", text)
+    with pytest.raises(PlatformError, match=f"MY_PLATFORM_MEMORY_LIMIT='{text}'.*{said}"):
+        load_settings()

@@ -18,6 +18,7 @@ from my_platform.incremental.declare import Asset, Batch, Produced
 from my_platform.incremental.memory import Memory
 from my_platform.incremental.parts import version_of_parts
 from my_platform.quality.contracts import Contract
+from my_platform.quality.profiles import profile_table
 from my_platform.quality.tables import raw_table, validate, validated_table
 
 DAY = "2026-01-07"
@@ -50,6 +51,9 @@ class Landed:
         self.table, self.file = table, folder / "landed.parquet"
         self.memory = Memory(limit, folder / "spill")
         table.write_parquet(self.file, row_group_size=7)
+
+    def landed(self, key: str) -> list[tuple[str, bytes]]:
+        return [("landing/orders/2026-01-07.parquet", self.file.read_bytes())]
 
     def inputs(self, read: str, key: str) -> Mapping[str, pl.DataFrame]:
         return {key: self.table}
@@ -174,3 +178,53 @@ def test_without_a_column_to_take_it_apart_by_the_day_is_not_read(tmp_path: Path
 def test_a_contract_is_not_taken_apart_by_another_column_than_the_unique_one() -> None:
     with pytest.raises(PlatformError, match="cannot be taken apart by CENTS: ID is unique over all rows"):
         contract(apart="CENTS")
+
+
+def test_a_landed_file_that_does_not_fit_is_read_in_parts(tmp_path: Path) -> None:
+    table = pl.concat([many(), many()]).with_columns(pl.col("AT").cast(pl.Datetime("ns")))
+    batch = Landed(tmp_path, table, 300_000)
+    ((_, (value, made)),) = first(raw_table("raw/orders", contract(), source="orders"), batch)
+    assert made.parts is not None
+    assert made.metadata["computed"] == f"in {len(made.parts.files)} parts"
+    ((_, whole),) = first(raw_table("raw/orders", contract(), source="orders"), Landed(tmp_path, table, None))
+    assert value == whole[0]
+    assert made.parts.schema == whole[1].table.schema
+
+
+def first(asset: Asset, batch: Landed) -> list[tuple[str, tuple[str, Produced]]]:
+    found = []
+    for key, made in asset.compute(cast("Batch", batch)):
+        assert isinstance(made, Produced), made
+        version = data_version(made.table) if made.parts is None else version_of_parts(made.parts)
+        found.append((key, (version, made)))
+    return found
+
+
+def test_a_time_out_of_range_in_a_later_part_refuses_the_file(tmp_path: Path) -> None:
+    late = many().with_columns(
+        pl.col("AT").cast(pl.Datetime("ns")) + pl.duration(nanoseconds=pl.col("ID") // 999)
+    )
+    ((_, refused),) = raw_table("raw/orders", contract(), source="orders").compute(
+        cast("Batch", Landed(tmp_path, late, 200_000))
+    )
+    assert isinstance(refused, Refused)
+    assert "column AT has times finer than us" in str(refused)
+
+
+def test_a_profile_made_column_by_column_is_that_of_the_table(tmp_path: Path) -> None:
+    valid = validated_table(
+        "validated/orders", raw_table("raw/orders", contract(), source="orders"), contract()
+    )
+    found = [
+        first(profile_table(valid), Landed(tmp_path, many(), limit))[0][1][0] for limit in (None, 70_000)
+    ]
+    assert found[0] == found[1]
+
+
+def test_what_a_column_of_a_profile_needs_is_told(tmp_path: Path) -> None:
+    valid = validated_table(
+        "validated/orders", raw_table("raw/orders", contract(), source="orders"), contract()
+    )
+    ((_, error),) = profile_table(valid).compute(cast("Batch", Landed(tmp_path, many(), 40_000)))
+    assert isinstance(error, MemoryLimitError)
+    assert "for its widest column" in str(error)

@@ -9,6 +9,7 @@ import pytest
 
 from my_platform.errors import PlatformError, Refused
 from my_platform.incremental.declare import Grain
+from my_platform.incremental.memory import Memory
 from my_platform.quality.contracts import ROW, Contract, version_of
 from my_platform.quality.references import known_keys, unknown_keys
 from my_platform.quality.rows import Context, Split, row_digests, split_rows
@@ -190,6 +191,7 @@ class Tables:
     """A batch over tables in memory, by read."""
 
     keys = (DAY,)
+    asset, memory = "sales", Memory()
 
     def __init__(self, **reads: pl.DataFrame) -> None:
         self.reads = reads

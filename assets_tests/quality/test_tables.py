@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 
 from my_platform.errors import Refused
 from my_platform.incremental.declare import Grain, Produced
+from my_platform.incremental.memory import Memory
 from my_platform.quality.contracts import Contract, version_of
 from my_platform.quality.parsing import read_landed
 from my_platform.quality.tables import raw_table, validate, validated_table
@@ -275,6 +276,8 @@ def test_a_panic_of_polars_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None
 
 class Landed:
     """A batch over files or tables in memory."""
+
+    asset, memory = "sales", Memory()
 
     def __init__(self, files: Mapping[str, Any]) -> None:
         self.files = files

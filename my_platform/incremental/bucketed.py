@@ -59,7 +59,9 @@ class InParts:
 
 
 def input_bytes(batch: Inputs, reads: Sequence[str], key: str) -> int:
-    """What the tables take in memory that a partition is computed from."""
+    """What the tables take in memory that a partition is computed from; 0, unasked, where there is no limit."""
+    if batch.memory.limit_bytes is None:
+        return 0
     return sum(table_bytes(sum(batch.row_counts(read, key).values()), batch.types(read)) for read in reads)
 
 

@@ -5,6 +5,8 @@ its rows at a time, with the rest in files below ``spill``.
 """
 
 import os
+import re
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,7 +40,7 @@ class Memory:
     """
 
     limit_bytes: int | None = None
-    spill: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
+    spill: Path = field(default_factory=lambda: Path(tempfile.gettempdir(), "my_platform_spill"))
     own_bytes: int = 0
 
     @property
@@ -80,7 +82,7 @@ class Memory:
     @contextmanager
     def folder(self) -> Iterator[Path]:
         """An empty folder below ``spill``, named after this process, that is gone afterwards."""
-        mine = self.spill / f"{os.getpid()}@{os.uname().nodename}"
+        mine = self.spill / f"{os.getpid()}@{socket.gethostname()}"
         mine.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=mine) as folder:
             yield Path(folder)
@@ -94,7 +96,7 @@ def table_bytes(rows: int, types: Mapping[str, pl.DataType]) -> int:
 def width(kind: pl.DataType) -> int:
     """Bytes of a value."""
     if kind.is_integer() or kind.is_float():
-        return int(str(kind).lstrip("UIntFloat") or 64) // 8
+        return int(re.sub(r"\D", "", str(kind))) // 8
     if isinstance(kind, pl.Boolean):
         return 1
     if isinstance(kind, pl.Date | pl.Categorical | pl.Enum):

@@ -13,6 +13,7 @@ from my_platform.operations.faults import MOST_TRIES, wait_before, wait_s
 from my_platform.operations.outcome import Heads, Outcome, Request, go_on
 from my_platform.operations.platform import Workspace
 from my_platform.storage.lake import partition_key
+from my_platform.storage.objects import sweep_spill
 from my_platform.storage.traffic import Requests
 
 _MOST_ROUNDS = 50
@@ -188,6 +189,7 @@ def refresh(
     report = Report()
     asked = workspace.requests
     workspace.lake.sweep()
+    sweep_spill(workspace.memory.spill)
     if workspace.lake.index.is_empty():
         workspace.lake.rebuild_index()
     if retry:

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from my_platform.incremental.bucketed import require_whole
 from my_platform.incremental.checks import ERROR, WARN, Check, CheckResult
 from my_platform.incremental.declare import (
     EXPECTED,
@@ -85,6 +86,8 @@ def check_table(validated: Asset, profiles: Asset, watch: Watch, **catalogue: An
             try:
                 profile = _profiles(batch, "profile", key, profiles_read)[key]
                 before = _profiles(batch, "history", key, profiles_read) if "history" in reads else {}
+                if "keys" in reads:
+                    require_whole(batch, ["keys"], key)
                 keys = batch.inputs("keys", key) if "keys" in reads else {}
                 found = results_of(key, profile, before, keys, watch)
                 yield key, Produced(as_table(found), checks=answers(found))

@@ -1,17 +1,26 @@
 """The rows of landed files: Parquet and CSV, read to the contract's types without changing a value."""
 
 import io
+from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 
 from my_platform.errors import Refused
 from my_platform.incremental.declare import EPOCH, Produced
+from my_platform.incremental.memory import table_bytes
+from my_platform.incremental.parts import Parts, write_part
 from my_platform.quality.columns import Columns, as_table, conform
 
 _UNITS_A_DAY = {"days": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 # The days that Python and people can tell, the years 1 to 9999, counted from 1970.
 _FIRST_DAY, _LAST_DAY = (day.toordinal() - EPOCH for day in (date.min, date.max))
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
+# Sizes of a table while it is read from Parquet; of the text of a CSV file while it is parsed; of a compressed text.
+_READ_BY = 2.5
+_CSV_GROWS_BY = 4
+_UNPACKS_TO = 6
 
 
 def read_landed(files: list[tuple[str, bytes]], columns: Columns) -> Produced:
@@ -30,14 +39,65 @@ def read_landed(files: list[tuple[str, bytes]], columns: Columns) -> Produced:
         raise Refused(f"{path}: the file is empty (0 bytes); deliver it again")
     try:
         table = _parse(path, data, columns)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        kind = "a Parquet file" if path.endswith(".parquet") else "a CSV file of the contract's types"
-        raise Refused(f"{path}: cannot be read as {kind}: {first_line}. Deliver it again") from error
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    return _typed(table, columns, path, len(data))
+
+
+def _typed(table: pl.DataFrame, columns: Columns, path: str, size: int) -> Produced:
     rows, differences = conform(table, columns, path, typed=path.endswith(".parquet"))
     exact = rows.select(_exactly(rows[column], kind, path) for column, kind in columns.types.items())
     other = {"columns": as_table(differences)} if differences else {}
-    return Produced(exact, metadata={"file": path, "file_bytes": len(data), **other})
+    return Produced(exact, metadata={"file": path, "file_bytes": size, **other})
+
+
+def _unreadable(path: str, error: BaseException) -> Refused:
+    first_line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    kind = "a Parquet file" if path.endswith(".parquet") else "a CSV file of the contract's types"
+    return Refused(f"{path}: cannot be read as {kind}: {first_line}. Deliver it again")
+
+
+def landed_bytes(path: str, data: bytes, columns: Columns) -> int:
+    """What reading a landed file takes in memory beside its bytes; of a broken one nothing."""
+    if not path.endswith(".parquet"):
+        return len(data) * _CSV_GROWS_BY * (_UNPACKS_TO if path.endswith((".gz", ".zst")) else 1)
+    try:
+        rows = pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
+        return 0
+    return int(table_bytes(rows, columns.types) * _READ_BY)
+
+
+def read_landed_in_parts(
+    file: tuple[str, bytes], columns: Columns, piece_bytes: int, folder: Path
+) -> Produced:
+    """What ``read_landed`` gives of a Parquet file whose rows do not fit into memory, in parts that lie in a folder.
+
+    Raises:
+        Refused, OtherColumns: as ``read_landed`` does.
+    """
+    path, data = file
+    files: list[Path] = []
+    rows, about = 0, {}
+    for piece in _pieces(path, data, columns, piece_bytes):
+        made = _typed(piece, columns, path, len(data))
+        about = made.metadata
+        files.append(write_part(made.table, folder / f"{len(files)}.arrow"))
+        rows += made.table.height
+        schema = made.table.schema
+    parts = Parts(tuple(files), rows, schema)
+    return Produced.of(parts, metadata={**about, "computed": f"in {len(files)} parts"})
+
+
+def _pieces(path: str, data: bytes, columns: Columns, piece_bytes: int) -> Iterator[pl.DataFrame]:
+    whole = pl.scan_parquet(io.BytesIO(data))
+    try:
+        rows = whole.select(pl.len()).collect().item()
+        at_once = max(1, piece_bytes // max(table_bytes(1, columns.types), 1))
+        for start in range(0, max(rows, 1), at_once):
+            yield whole.slice(start, at_once).collect()
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
 
 
 def _exactly(column: pl.Series, kind: pl.DataType, path: str) -> pl.Series:

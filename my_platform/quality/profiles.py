@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from my_platform.incremental.bucketed import input_bytes
 from my_platform.incremental.declare import EXPECTED, Asset, Batch, Column, Produced, ordinal, same
+from my_platform.incremental.memory import table_bytes
 from my_platform.quality.drift import Sketch
 
 PREFIX = "profiles/"
@@ -21,6 +23,9 @@ SKETCH_POINTS = 101
 LEAST_NAMED_SHARE = 0.005
 _MOST_NAMED = 20
 _SECONDS_A_DAY = 86_400
+# What a profile takes: the table and copies of one column; and of a column by itself, sorted and counted.
+_PROFILED_BY = 2.0
+_COLUMN_PROFILED_BY = 5.0
 
 COLUMNS = {
     "column": Column(pl.String(), "the column that the row is about"),
@@ -75,8 +80,7 @@ def profile_table(validated: Asset, **catalogue: Any) -> Asset:
     def compute(batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
         for key in batch.keys:
             try:
-                (table,) = batch.inputs("rows", key).values()
-                yield key, Produced(profile_of(table, ordinal(key)))
+                yield key, Produced(_profile(batch, key))
             except EXPECTED as error:
                 yield key, error
 
@@ -85,7 +89,7 @@ def profile_table(validated: Asset, **catalogue: Any) -> Asset:
         grain=validated.grain,
         reads={"rows": same(validated.name)},
         compute=compute,
-        code=(profile_of,),
+        code=(_profile,),
         columns=COLUMNS,
         **{
             "group": "quality",
@@ -93,6 +97,20 @@ def profile_table(validated: Asset, **catalogue: Any) -> Asset:
             **catalogue,
         },
     )
+
+
+def _profile(batch: Batch, key: str) -> pl.DataFrame:
+    """The profile of a partition, made column by column where it does not fit into memory."""
+    size = input_bytes(batch, ["rows"], key)
+    if batch.memory.fits(size * _PROFILED_BY):
+        (table,) = batch.inputs("rows", key).values()
+        return profile_of(table, ordinal(key))
+    rows, types = sum(batch.row_counts("rows", key).values()), batch.types("rows")
+    widest = max(table_bytes(rows, {name: kind}) for name, kind in types.items())
+    batch.memory.require(batch.asset, key, widest * _COLUMN_PROFILED_BY, "for its widest column")
+    (file,) = batch.files("rows", key).values()
+    columns = (pl.read_parquet(file, columns=[name], glob=False, hive_partitioning=False) for name in types)
+    return pl.concat([profile_of(column, ordinal(key)) for column in columns])
 
 
 def table_name(asset: str) -> str:

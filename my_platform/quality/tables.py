@@ -23,10 +23,10 @@ from my_platform.incremental.declare import (
     same,
 )
 from my_platform.incremental.parts import Parts
-from my_platform.quality.columns import OtherColumns
+from my_platform.quality.columns import Columns, OtherColumns
 from my_platform.quality.contracts import Contract, version_of
 from my_platform.quality.in_buckets import VALIDATED_BY, divided_in_buckets
-from my_platform.quality.parsing import read_landed
+from my_platform.quality.parsing import landed_bytes, read_landed, read_landed_in_parts
 from my_platform.quality.renames import with_guesses
 from my_platform.quality.rows import Context, Split, split_rows
 
@@ -62,7 +62,8 @@ def raw_table(
         for key in batch.keys:
             try:
                 passed = [CheckResult(check.name, True) for check in asked]
-                yield key, replace(read_landed(batch.landed(key), columns), checks=passed)
+                with _read(batch, key, columns) as made:
+                    yield key, replace(made, checks=passed)
             except OtherColumns as error:
                 yield key, _answered(with_guesses(error, contract), SCHEMA)
             except EXPECTED as error:
@@ -73,7 +74,7 @@ def raw_table(
         grain=grain,
         reads={"landed": Read(f"{LANDED}{source}")},
         compute=compute,
-        code=(read_landed,),
+        code=(_read,),
         parameters=columns.parameters,
         source=source,
         columns=contract.catalogue,
@@ -141,6 +142,26 @@ def validated_table(
         own_checks=(_KEPT,),
         **{"group": "validated", "kinds": ("polars", "pandera"), **catalogue},
     )
+
+
+@contextmanager
+def _read(batch: Batch, key: str, columns: Columns) -> Iterator[Produced]:
+    """The rows of a landed file, in parts where they do not fit; these are there within the context."""
+    files = batch.landed(key)
+    path, data = files[0] if len(files) == 1 else ("", b"")
+    needed = landed_bytes(path, data, columns) if data and batch.memory.limit_bytes is not None else 0
+    if batch.memory.fits(needed + len(data)):
+        yield read_landed(files, columns)
+        return
+    room = batch.memory.room_bytes
+    assert room is not None
+    why = (
+        "as a landed file lies in memory" if path.endswith(".parquet") else "as a CSV file is read as a whole"
+    )
+    least = len(data) * 2 if path.endswith(".parquet") else needed + len(data)
+    batch.memory.require(batch.asset, key, least, why)
+    with batch.memory.folder() as folder:
+        yield read_landed_in_parts((path, data), columns, (room - len(data)) // 8, folder)
 
 
 def _kept(made: Produced, contract: Contract) -> CheckResult:

@@ -185,6 +185,14 @@ class BucketStore:
         return 0
 
 
+def sweep_spill(folder: Path) -> int:
+    """Remove what processes that no longer run left where rows are spilled; the number of processes."""
+    left = [each for each in folder.glob("*@*") if has_ended(each.name, each)]
+    for each in left:
+        shutil.rmtree(each, ignore_errors=True)
+    return len(left)
+
+
 def open_store(location: str, patience: Patience | None = None) -> FolderStore | BucketStore:
     """The store at a folder or at ``s3://bucket/prefix``; ``patience`` is with a bucket."""
     if location.startswith("s3://"):
