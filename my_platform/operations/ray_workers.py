@@ -5,11 +5,11 @@ same home, lake and Dagster instance as the process that has started it, and is 
 """
 
 import contextlib
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from my_platform.errors import PlatformError
+from my_platform.learning.ray_cluster import connected
 from my_platform.operations.backfill_worker import BackfillWorker
 from my_platform.operations.outcome import Outcome
 from my_platform.operations.profiles import environment_of_workers
@@ -54,8 +54,9 @@ class Fleet:
         self._busy: dict[Any, _Hand] = {}
         self._idle: list[_Hand] = []
         self._losses: dict[Chunk | None, int] = {}
-        self._ours = _connect(settings)
-        self.size = settings.workers or self._places_for("CPU", settings.worker_cpus)
+        self._connection = contextlib.ExitStack()
+        self._connection.enter_context(connected(settings.ray_address))
+        self.size = settings.workers or self._room()
         if self._places_for("CPU", settings.worker_cpus) < 1:
             self.close()
             raise PlatformError(
@@ -128,8 +129,7 @@ class Fleet:
         for hand in [*self._idle, *self._busy.values()]:
             with contextlib.suppress(Exception):
                 ray.kill(hand.actor)
-        if self._ours:
-            ray.shutdown()
+        self._connection.close()
 
     def __enter__(self) -> "Fleet":
         return self
@@ -150,6 +150,12 @@ class Fleet:
         actor = ray.remote(BackfillWorker).options(**options).remote(self._settings, self._environment)
         self._busy[actor.ready.remote()] = _Hand(actor, gpus)
 
+    def _room(self) -> int:
+        """How many workers there is room for beside a fit over workers, which one of them may begin."""
+        settings = self._settings
+        fit = settings.fit_workers * settings.threads if settings.fit_over_workers_rows is not None else 0
+        return max(1, self._places_for("CPU", settings.worker_cpus) - -(-fit // settings.worker_cpus))
+
     def _lost(self, chunk: Chunk | None, error: Exception) -> None:
         self._losses[chunk] = self._losses.get(chunk, 0) + 1
         if self._losses[chunk] >= MOST_LOSSES:
@@ -165,31 +171,3 @@ class Fleet:
 
         nodes = [node["Resources"].get(resource, 0) for node in ray.nodes() if node["Alive"]]
         return sum(int(has // number) for has in nodes)
-
-
-def _connect(settings: Settings) -> bool:
-    """Connect to the cluster; False where this process is connected already."""
-    import ray
-
-    if ray.is_initialized():
-        return False
-    # Of RAY_ADDRESS, where jobs are submitted, this connection must not be taken.
-    with _without("RAY_ADDRESS"):
-        try:
-            ray.init(settings.ray_address, log_to_driver=False, logging_level="error")
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise PlatformError(
-                f"the Ray cluster {settings.ray_address} cannot be reached from this machine: {error}. Run this on one of "
-                "its nodes, and set MY_PLATFORM_RAY_ADDRESS to the head, such as ray-head:6379"
-            ) from error
-    return True
-
-
-@contextlib.contextmanager
-def _without(name: str) -> Any:
-    kept = os.environ.pop(name, None)
-    try:
-        yield
-    finally:
-        if kept is not None:
-            os.environ[name] = kept

@@ -21,8 +21,9 @@ from my_platform.domains.fraud.models import (
     scores_of_week,
 )
 from my_platform.incremental.declare import Asset, Grain, Produced, same, table
+from my_platform.learning.engines import ON_THIS_MACHINE, Cluster, engine_for
 from my_platform.learning.fitting import TRAINING_POOL
-from my_platform.learning.net_fitting import fit_tabm, predict_tabm
+from my_platform.learning.net_fitting import fit_tabm_by, predict_tabm
 from my_platform.storage.lake import files_table
 
 GPU_POOL = "gpu"
@@ -38,10 +39,14 @@ def fraud_tabm(
     device: Device,
     devices: int,
     checkpoints: Path,
+    cluster: Cluster | None = None,
 ) -> Produced:
     """A TabM net fitted on the week's training set: weights as safetensors, all else as JSON."""
     rows, recipe = rows_to_fit(training_set, replay, partition, inputs), parameters["recipe"]
-    net = fit_tabm(
+    engine = engine_for(rows.height, parameters)
+    fitted = fit_tabm_by(
+        engine,
+        cluster or ON_THIS_MACHINE,
         rows.select(FEATURES),
         rows["IS_FRAUD"].to_numpy(),
         rows["TX_DATETIME"].dt.date(),
@@ -50,6 +55,7 @@ def fraud_tabm(
         devices=devices,
         checkpoints=checkpoints,
     )
+    net = fitted.model
     files = net.files()
     about = {
         "recipe": recipe,
@@ -57,6 +63,7 @@ def fraud_tabm(
         "seeds": {"torch": recipe["seed"]},
         "device": net.about["device"],
         "precision": net.about["precision"],
+        **({"workers": engine.workers} if engine.workers > 1 else {}),
         **fitted_on(rows, replay, partition, parameters["window_days"], inputs),
     }
     return Produced(
@@ -67,6 +74,7 @@ def fraud_tabm(
             "device": net.about["device"],
             "best_epoch": net.about["best_epoch"],
             "model_bytes": sum(map(len, files.values())),
+            **fitted.metadata,
         },
     )
 
@@ -96,6 +104,8 @@ def tabm_assets(
     device: Device,
     devices: int,
     checkpoints: Path,
+    engine: Mapping[str, Any] | None = None,
+    cluster: Cluster | None = None,
     publish_model: Any = None,
     publish_report: Any = None,
 ) -> list[Asset]:
@@ -103,8 +113,8 @@ def tabm_assets(
     model = table(
         "fraud_tabm",
         reads={"training_set": same("training_set"), "replay": same("training_set_replay")},
-        parameters={"recipe": dict(recipe), "window_days": window_days},
-        runtime={"device": device, "devices": devices, "checkpoints": checkpoints},
+        parameters={"recipe": dict(recipe), "window_days": window_days, **(engine or {})},
+        runtime={"device": device, "devices": devices, "checkpoints": checkpoints, "cluster": cluster},
         pool=GPU_POOL if device == "cuda" else TRAINING_POOL,
         gpus=devices if device == "cuda" else 0,
         group="models",
