@@ -1,5 +1,6 @@
 """A Ray cluster of several nodes on this machine, with a head that takes jobs; gone afterwards with all that it started."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -21,7 +22,9 @@ import pytest
 from assets_tests.homes import CHECKOUT
 from assets_tests.storage.s3_servers import free_port
 
-START_S = 300
+START_S, _TRIES = 300, 5
+# On loopback and for a test; else it would depend on whether somebody has made a token for this user.
+_AUTH = {"RAY_AUTH_MODE": "disabled"}
 
 
 @dataclass(frozen=True)
@@ -39,31 +42,49 @@ def ray_cluster(*nodes: Node) -> Iterator[dict[str, str]]:
         pytest.skip("the extra `ray` is not installed: pip install -e '.[ray]'")
     # Sockets lie there, whose paths may not be long.
     folder = tempfile.mkdtemp(prefix="mpr_", dir="/tmp")
-    head, dashboard = free_port(), free_port()
     processes: list[subprocess.Popen[bytes]] = []
     log = Path(folder, "nodes.log")
     try:
-        where = ["--head", f"--port={head}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}/ray"]
-        where += ["--include-dashboard=true", f"--ray-client-server-port={free_port()}"]
-        for node in nodes:
-            processes.append(_start([*where, f"--num-cpus={node.cpus}", f"--num-gpus={node.gpus}"], log))
-            where = [f"--address=127.0.0.1:{head}"]
-            _wait(processes, f"http://127.0.0.1:{dashboard}", len(processes), log)
+        head, dashboard = _start_node(processes, nodes[0], [], Path(folder, "ray"), log)
+        for node in nodes[1:]:
+            _start_node(processes, node, [head, dashboard], Path(folder, "ray"), log)
         yield {
             "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
             "MY_PLATFORM_RAY_ADDRESS": f"127.0.0.1:{head}",
+            **_AUTH,
         }
     finally:
-        # A node ends what it has started; the head last.
         for process in reversed(processes):
-            process.send_signal(signal.SIGTERM)
-        for process in reversed(processes):
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            _end(process)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start_node(
+    processes: list["subprocess.Popen[bytes]"], node: Node, ports: list[int], folder: Path, log: Path
+) -> list[int]:
+    """Start the head, or where ports are given another node; the ports of head and dashboard.
+
+    Ray gives a node half a minute to register, which is not enough on a busy machine: it is tried several times.
+    """
+    for attempt in range(_TRIES):
+        head, dashboard = ports or [free_port(), free_port()]
+        own = [f"--num-cpus={node.cpus}", f"--num-gpus={node.gpus}"]
+        where = [f"--address=127.0.0.1:{head}"]
+        if not ports:
+            where = [
+                "--head",
+                f"--port={head}",
+                f"--dashboard-port={dashboard}",
+                f"--temp-dir={folder}{attempt}",
+            ]
+            where += ["--include-dashboard=true", f"--ray-client-server-port={free_port()}"]
+        process = _start([*where, *own], log)
+        processes.append(process)
+        if _is_up(process, f"http://127.0.0.1:{dashboard}", len(processes)):
+            return [head, dashboard]
+        processes.pop()
+        _end(process)
+    raise AssertionError(log.read_text(errors="replace")[-2000:])
 
 
 def _start(words: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
@@ -75,6 +96,7 @@ def _start(words: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join([str(CHECKOUT), *sys.path]),
                 "RAY_enable_metrics_collection": "0",
+                **_AUTH,
             },
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -83,18 +105,27 @@ def _start(words: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
         )
 
 
-def _wait(processes: Sequence["subprocess.Popen[bytes]"], url: str, nodes: int, log: Path) -> None:
-    """Wait until the dashboard knows of so many nodes."""
+def _is_up(process: "subprocess.Popen[bytes]", url: str, nodes: int) -> bool:
+    """Wait until the dashboard knows of so many nodes; False where the process ended meanwhile, or it took too long."""
     ends = time.monotonic() + START_S
-    while True:
+    while process.poll() is None and time.monotonic() < ends:
         try:
             with urllib.request.urlopen(f"{url}/nodes?view=summary", timeout=5) as answer:
                 summary = json.load(answer)["data"]["summary"]
             if sum(node["raylet"].get("state") == "ALIVE" for node in summary) >= nodes:
-                return
+                return True
         except (urllib.error.URLError, OSError, ValueError, KeyError):
             pass
-        said = log.read_text(errors="replace")[-2000:]
-        assert all(process.poll() is None for process in processes), said
-        assert time.monotonic() < ends, said
         time.sleep(0.5)
+    return False
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """A node ends what it has started."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

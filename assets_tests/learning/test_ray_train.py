@@ -125,7 +125,7 @@ def test_a_cluster_without_room_for_the_workers_is_told_at_once(tmp_path: Path) 
 @pytest.mark.slow
 def test_a_home_fits_large_training_sets_over_workers_and_says_so() -> None:
     with folder_in_memory() as folder:
-        land(folder / "home" / "landing", 35, customers=100, terminals=200)
+        land(folder / "home" / "landing", 22, customers=100, terminals=200)
         given = {"training_window_days": 14, "fit_over_workers_rows": 100}
         with session(folder / "home", **given) as found:
             assert found.refresh().as_json()["failed"] == {}

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
+import dagster as dg
 import pytest
 
 from assets_tests.homes import folder_in_memory
@@ -13,6 +14,7 @@ from my_platform.incremental.planner import Entry, window_keys
 from my_platform.operations.chunks import CHUNK_S, in_turn
 from my_platform.operations.platform import Project
 from my_platform.operations.refresh import Planned, look_ahead
+from my_platform.operations.sensors import SENSOR
 from my_platform.operations.session import opened
 from my_platform.operations.spread import Chunk, Spread, chunk_seconds
 
@@ -126,3 +128,22 @@ def test_each_worker_gets_several_chunks_of_no_more_than_a_minute(
     left_s: float, workers: int, expected_s: float
 ) -> None:
     assert chunk_seconds(left_s, workers) == expected_s
+
+
+def test_the_sensor_asks_for_the_devices_that_a_run_needs() -> None:
+    with folder_in_memory() as folder:
+        shop.land_days(folder / "home", 14)
+        domains = ("assets_tests.scale.gpu_shop",)
+        with opened(shop.settings(folder / "home", domains=domains)) as session:
+            repository = session.definitions.get_repository_def()
+            asked: dict[str, str | None] = {}
+            for _ in range(2):
+                with dg.build_sensor_context(session.instance, repository_def=repository) as context:
+                    tick = repository.get_sensor_def(SENSOR).evaluate_tick(context)
+                for request in tick.run_requests or ():
+                    names = {key.to_user_string() for key in request.asset_selection or ()}
+                    asked |= dict.fromkeys(names, request.tags.get("dagster-ray/config"))
+                session.refresh(select="raw/orders,validated/orders,shop_week,report")
+    assert asked.pop("fitted") == '{"num_gpus": 1}'
+    assert "raw/orders" in asked
+    assert set(asked.values()) == {None}

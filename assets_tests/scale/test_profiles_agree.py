@@ -30,7 +30,7 @@ from my_platform.operations.session import Session, opened
 
 pytestmark = pytest.mark.scale
 
-DAYS, KILLS = 35, 4
+DAYS, KILLS = 28, 4
 SMALL = {"training_window_days": 14, "boosting_rounds": 10}
 EVERYTHING = "*"
 ENGINE_EVENT = dg.DagsterEventType.ENGINE_EVENT
@@ -54,7 +54,7 @@ def landed() -> Iterator[Landed]:
         if given:
             import_handbook(Path(given), landing)
         else:
-            land(landing, DAYS, customers=100, terminals=200)
+            land(landing, DAYS, customers=60, terminals=120)
             settings = SMALL
         yield Landed(landing, built(folder / "home", settings), settings)
 
@@ -195,7 +195,7 @@ def test_runs_of_the_daemon_are_jobs_on_ray_and_build_the_same(
 ) -> None:
     with folder_in_memory() as folder:
         landing, home = folder / "truth" / "landing", folder / "home"
-        land(landing, 28, customers=50, terminals=100)
+        land(landing, 21, customers=50, terminals=100)
         truth = built(folder / "truth", SMALL)
         with place("cluster", landing, s3, ray):
             with served(home, **SMALL) as ui:

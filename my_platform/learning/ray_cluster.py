@@ -1,6 +1,7 @@
 """This process's connection to a Ray cluster."""
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 
@@ -31,7 +32,10 @@ def connected(address: str) -> Iterator[None]:
     # RAY_ADDRESS says where jobs are submitted, which is another place.
     kept = os.environ.pop("RAY_ADDRESS", None)
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level="error")
+        if address:
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise PlatformError(
             f"the Ray cluster {address} cannot be reached from this machine: {error}. Run this on one of its nodes, and "

@@ -169,7 +169,7 @@ def _train(
     each = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
     _wait_for_room(workers, each)
     name = f"fit-{uuid.uuid4().hex[:12]}"
-    mailbox = ray.remote(Mailbox).options(num_cpus=0).remote()
+    mailbox: Any = ray.remote(Mailbox).options(num_cpus=0).remote()
     trainer = (LightGBMTrainer if framework == "lightgbm" else TorchTrainer)(
         loop,
         train_loop_config={**told, "mailbox": mailbox},

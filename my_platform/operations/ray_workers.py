@@ -21,7 +21,7 @@ MOST_LOSSES = 3
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedChunk:
     """A chunk that has ended; the outcome is None where its worker was lost."""
 
     chunk: Chunk
@@ -53,7 +53,8 @@ class Fleet:
         self._environment = environment_of_workers()
         self._busy: dict[Any, _Hand] = {}
         self._idle: list[_Hand] = []
-        self._losses: dict[Chunk | None, int] = {}
+        # By the first partition of a chunk, which is that of the chunk that is done in its place; None for starts.
+        self._losses: dict[tuple[str, int] | None, int] = {}
         self._connection = contextlib.ExitStack()
         self._connection.enter_context(connected(settings.ray_address))
         self.size = settings.workers or self._room()
@@ -95,7 +96,7 @@ class Fleet:
         hand.chunk = chunk
         self._busy[hand.actor.compute.remote(self._backfill, chunk.places)] = hand
 
-    def wait(self, timeout_s: float) -> list[Ended]:
+    def wait(self, timeout_s: float) -> list[EndedChunk]:
         """The chunks that ended by then; returns as soon as there is one, or a worker is ready for its first.
 
         Raises:
@@ -116,10 +117,12 @@ class Fleet:
                 answer = None
             else:
                 self._idle.append(hand)
+                if chunk is None:
+                    self._losses.pop(None, None)
             if isinstance(answer, str):
                 raise PlatformError(answer)
             if chunk is not None:
-                ended.append(Ended(chunk, answer))
+                ended.append(EndedChunk(chunk, answer))
         return ended
 
     def close(self) -> None:
@@ -147,7 +150,7 @@ class Fleet:
             "num_gpus": gpus,
             "runtime_env": {"env_vars": {"POLARS_MAX_THREADS": str(cpus)}},
         }
-        actor = ray.remote(BackfillWorker).options(**options).remote(self._settings, self._environment)
+        actor: Any = ray.remote(BackfillWorker).options(**options).remote(self._settings, self._environment)
         self._busy[actor.ready.remote()] = _Hand(actor, gpus)
 
     def _room(self) -> int:
@@ -157,11 +160,12 @@ class Fleet:
         return max(1, self._places_for("CPU", settings.worker_cpus) - -(-fit // settings.worker_cpus))
 
     def _lost(self, chunk: Chunk | None, error: Exception) -> None:
-        self._losses[chunk] = self._losses.get(chunk, 0) + 1
-        if self._losses[chunk] >= MOST_LOSSES:
-            what = f"{chunk.entries[0].asset} and what is computed with it" if chunk else "its start"
+        what = chunk.places[0] if chunk else None
+        self._losses[what] = self._losses.get(what, 0) + 1
+        if self._losses[what] >= MOST_LOSSES:
+            lost = f"{chunk.entries[0].asset} and what is computed with it" if chunk else "its start"
             raise PlatformError(
-                f"a Ray worker was lost {MOST_LOSSES} times over {what}; most often its node has too little memory "
+                f"a Ray worker was lost {MOST_LOSSES} times over {lost}; most often its node has too little memory "
                 f"(ray status, and the worker's log below /tmp/ray, tell): {error}"
             )
 
