@@ -28,7 +28,7 @@ export OMP_WAIT_POLICY := passive
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo ui dbt-docs test test-slow faults gpu-check bench serve-bench replay-check load-test month-check lint format lock clean
+.PHONY: help setup demo ui dbt-docs test test-slow faults gpu-check bench serve-bench replay-check load-test month-check scale-check lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -83,6 +83,13 @@ load-test: $(PREPARED) ## keep the service under load for half an hour, disturbe
 
 month-check: $(PREPARED) ## let a month happen under the real daemon, and again with the daemon killed twenty times (half an hour)
 	@$(PY) -m pytest -m month -s assets_tests/operations/test_month.py $(ARGS)
+
+scale-check: $(PREPARED) ## build HANDBOOK=FOLDER, or simulated days, on PostgreSQL, S3 and a Ray cluster, with workers killed, and compare
+	@$(call optional_package,radosgw,ceph-mon ceph-mgr ceph-osd radosgw ceph-common,the S3 server of scale-check)
+	@$(call optional_package,pg_ctlcluster,postgresql,the server of the profiles)
+	@$(PY) -c 'import dagster_postgres, dagster_ray, aiohttp_cors' 2>/dev/null || \
+		$(PIP) -c constraints.txt --no-build-isolation -e '.[postgres,ray]'
+	@$(if $(HANDBOOK),MY_PLATFORM_HANDBOOK="$(abspath $(HANDBOOK))") $(PY) -m pytest -m scale assets_tests/scale $(ARGS)
 
 lint: $(INSTALLED) ## check style, formatting and types
 	@$(VENV)/bin/ruff check --quiet .

@@ -63,6 +63,24 @@ class Settings(BaseSettings):
         min_length=1,
         description="modules, separated by commas, whose function `assets()` gives the assets to run",
     )
+    ray_address: str = Field(
+        default="auto",
+        description="HOST:PORT of the head of the Ray cluster that backfills of the profile `cluster` are spread over; "
+        "`auto`: the one that this machine is a node of",
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Ray workers of one backfill; default: as many as there is room for",
+    )
+    worker_cpus: int = Field(default=1, ge=1, le=256, description="processors of one such worker")
+    fit_over_workers_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="rows of a training set from which a model is fitted by Ray Train; default: never",
+    )
+    fit_workers: int = Field(default=2, ge=2, le=256, description="Ray workers that fit one model together")
     threads: int = Field(
         default=2, ge=1, le=1024, description="threads that fit one model; does not change the result"
     )

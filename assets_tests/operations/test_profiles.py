@@ -23,7 +23,7 @@ from my_platform.operations.home import prepare_home
 from my_platform.operations.instance_config import instance_config
 from my_platform.operations.profiles import profile_of
 from my_platform.operations.session import opened
-from my_platform.settings import load_settings
+from my_platform.settings import Settings, load_settings
 
 DEPLOY = CHECKOUT / "deploy"
 BUCKET_URL = "s3://home/team"
@@ -61,6 +61,12 @@ def test_the_settings_of_a_profile_are_settings(profile: str, monkeypatch: pytes
         assert {*POSTGRES, "AWS_ACCESS_KEY_ID"} <= named.keys()
         assert settings.lake == "s3://my-platform/lake"
     assert ("RAY_ADDRESS" in named) == (profile == "cluster")
+
+
+def test_a_job_on_ray_gets_every_setting_that_can_matter_to_a_run() -> None:
+    named = set(configuration("cluster")["run_launcher"]["config"]["ray"]["env_vars"])
+    of_runs = {name for name in Settings.model_fields if not name.startswith(("alert_", "serve_"))}
+    assert {f"MY_PLATFORM_{name.upper()}" for name in of_runs} <= named
 
 
 def test_a_home_of_the_profile_server_keeps_everything_where_it_says(

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from my_platform.errors import Refused
+from my_platform.learning.engines import Cluster, Engine, Fitted, OverWorkers, fitted_by
 
 # One model at a time is fitted, as each takes all the threads that it is given.
 TRAINING_POOL = "training"
@@ -46,6 +47,37 @@ def fit_lightgbm(
     _refuse_fixed(parameters)
     target = _checked_labels(labels, features.height)
     return _fit(features, target, {**parameters, **_FIXED}, rounds, seed, num_threads)
+
+
+def fit_lightgbm_by(
+    engine: Engine,
+    cluster: Cluster,
+    features: pl.DataFrame,
+    labels: ArrayLike,
+    parameters: Mapping[str, object],
+    rounds: int,
+    seed: int,
+    num_threads: int,
+) -> Fitted[str]:
+    """The same by an engine; over workers other trees come out than in one process, and the same ones each time.
+
+    Raises Refused as `fit_lightgbm` does, and PlatformError where the workers cannot be had or break off.
+    """
+
+    def over_workers() -> OverWorkers[str]:
+        from my_platform.learning.ray_train import fit_trees
+
+        _refuse_fixed(parameters)
+        target = _checked_labels(labels, features.height)
+        settings = {**parameters, **_FIXED, **dict.fromkeys(_SEEDS, seed)}
+        matrix = _matrix(features)
+        return fit_trees(
+            matrix, target, features.columns, settings, rounds, engine.workers, num_threads, cluster
+        )
+
+    return fitted_by(
+        engine, lambda: fit_lightgbm(features, labels, parameters, rounds, seed, num_threads), over_workers
+    )
 
 
 def fit_regression(

@@ -14,9 +14,11 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from my_platform.errors import Refused
+from my_platform.learning.engines import Cluster, Engine, Fitted, OverWorkers, fitted_by
 from my_platform.learning.shards import LabelledRows
 
 if TYPE_CHECKING:
+    from my_platform.learning.nets.fit import TrainingSet
     from my_platform.learning.nets.net import Net
 
 
@@ -50,19 +52,11 @@ def fit_tabm(
     """
     from my_platform.learning.nets.compute import pick_device
     from my_platform.learning.nets.distributed import fit_in_processes
-    from my_platform.learning.nets.fit import Host, Recipe, TrainingSet, fit_net
+    from my_platform.learning.nets.fit import Host, Recipe, fit_net
     from my_platform.learning.nets.net import Net
     from my_platform.learning.nets.training import Interruptible
 
-    target = np.asarray(labels).astype(np.float64)
-    if target.shape != (features.height,) or not np.isin(target, (0.0, 1.0)).all():
-        raise Refused(f"expected a label 0 or 1 in each of {features.height} rows; leave unlabelled rows out")
-    rows = TrainingSet(
-        _matrix(features),
-        target.astype(np.bool_),
-        days.cast(pl.Date).to_physical().to_numpy(),
-        tuple(features.columns),
-    )
+    rows = _training_set(features, labels, days)
     interruptible = Interruptible(checkpoints) if checkpoints else None
     if device == "cuda" and devices > 1 and start is None:
         return fit_in_processes(rows, Recipe.from_json(recipe), devices, device, interruptible)
@@ -92,21 +86,49 @@ def fit_tabm_on(
     if together or fits_in_memory(
         labelled.height, len(labelled.features), known.training, pick_device(device)
     ):
-        rows = labelled.rows.select(*labelled.features, labelled.label, labelled.time).collect()
         return fit_tabm(
-            rows.select(labelled.features),
-            rows[labelled.label].to_numpy(),
-            rows[labelled.time].dt.date(),
-            recipe,
-            device,
-            devices=devices,
-            checkpoints=checkpoints,
-            start=start,
+            *_in_memory(labelled), recipe, device, devices=devices, checkpoints=checkpoints, start=start
         )
     shards, held_out = labelled.shards(known.training.stopping_share, ROWS_OF_A_SHARD)
     host = Host(pick_device(device), Interruptible(checkpoints) if checkpoints else None)
     former = Net.of_files(start) if start is not None else None
     return fit_streamed(shards, held_out, labelled.features, known, host, former)
+
+
+def fit_tabm_by(
+    engine: Engine,
+    cluster: Cluster,
+    labelled: LabelledRows,
+    recipe: Mapping[str, Any],
+    device: Literal["cpu", "cuda"],
+    *,
+    devices: int = 1,
+    checkpoints: Path | None = None,
+) -> "Fitted[Net]":
+    """The same by an engine: over workers each batch is shared by them, on a device each where it is CUDA.
+
+    Raises:
+        Refused: as `fit_tabm`.
+        PlatformError: as `fit_tabm`, or the workers cannot be had or break off.
+    """
+
+    def over_workers() -> "OverWorkers[Net]":
+        from my_platform.learning.ray_train import fit_net_over_workers
+
+        rows = _training_set(*_in_memory(labelled))
+        return fit_net_over_workers(rows, recipe, device, engine.workers, 1, cluster)
+
+    return fitted_by(
+        engine,
+        lambda: fit_tabm_on(labelled, recipe, device, devices=devices, checkpoints=checkpoints),
+        over_workers,
+    )
+
+
+def _in_memory(labelled: LabelledRows) -> tuple[pl.DataFrame, ArrayLike, pl.Series]:
+    """Features, labels and days."""
+    rows = labelled.rows.select(*labelled.features, labelled.label, labelled.time).collect()
+    return rows.select(labelled.features), rows[labelled.label].to_numpy(), rows[labelled.time].dt.date()
 
 
 def predict_tabm(
@@ -126,6 +148,20 @@ def predict_tabm(
             f"expected the net's features {list(net.transform.names)} in this order, found {features.columns}"
         )
     return predict(net, _matrix(features), replace(pick_device(device), precision="float32"))
+
+
+def _training_set(features: pl.DataFrame, labels: ArrayLike, days: pl.Series) -> "TrainingSet":
+    from my_platform.learning.nets.fit import TrainingSet
+
+    target = np.asarray(labels).astype(np.float64)
+    if target.shape != (features.height,) or not np.isin(target, (0.0, 1.0)).all():
+        raise Refused(f"expected a label 0 or 1 in each of {features.height} rows; leave unlabelled rows out")
+    return TrainingSet(
+        _matrix(features),
+        target.astype(np.bool_),
+        days.cast(pl.Date).to_physical().to_numpy(),
+        tuple(features.columns),
+    )
 
 
 def _matrix(features: pl.DataFrame) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """What an order is about: its partitions and heads, what it would do now, and what it cannot do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
@@ -9,7 +9,7 @@ from my_platform.operations.candidates import CandidateHeads
 from my_platform.operations.chunks import cut, in_turn, seconds_of
 from my_platform.operations.confirmation import there
 from my_platform.operations.heads import DagsterHeads
-from my_platform.operations.outcome import Heads
+from my_platform.operations.outcome import Heads, Outcome
 from my_platform.operations.platform import Workspace
 from my_platform.operations.refresh import Planned, look_ahead, plan_as_it_is
 from my_platform.operations.selection import allow
@@ -72,6 +72,21 @@ def named_by(workspace: Workspace, ordered: Ordered) -> Callable[[str, int], boo
 def partition_of(workspace: Workspace, entry: Entry) -> str:
     """The partition key of an entry."""
     return partition_key(workspace.project.assets[entry.asset].grain, entry.key)
+
+
+def left_undone(workspace: Workspace, entries: Sequence[Entry], outcome: Outcome) -> set[tuple[str, int]]:
+    """Of some entries those that a run neither made current nor withdrew."""
+    done = {
+        (asset, partition)
+        for kind in (outcome.computed, outcome.reused, outcome.withdrawn)
+        for asset, partitions in kind.items()
+        for partition in partitions
+    }
+    return {
+        (entry.asset, entry.key)
+        for entry in entries
+        if (entry.asset, partition_of(workspace, entry)) not in done
+    }
 
 
 def waiting(

@@ -5,7 +5,7 @@ that another one works on the same days, or that a day landed meanwhile needs no
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,8 +17,8 @@ from my_platform.operations.backfill_job import BACKFILL_TAG, COVERS_TAG, Piece,
 from my_platform.operations.backfill_scope import (
     allowed_by,
     heads_of,
+    left_undone,
     named_by,
-    partition_of,
     refused,
     waiting,
 )
@@ -30,7 +30,7 @@ from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.home import place_of
 from my_platform.operations.orphans import end_orphans
 from my_platform.operations.outcome import Outcome
-from my_platform.operations.refresh import bring_up_to_date, look_ahead
+from my_platform.operations.refresh import Planned, bring_up_to_date, look_ahead
 from my_platform.operations.session import Session
 from my_platform.operations.stopping import Stop
 from my_platform.storage.backfill_book import (
@@ -42,6 +42,7 @@ from my_platform.storage.backfill_book import (
     BackfillBook,
     Ordered,
 )
+from my_platform.storage.lake import partition_key
 
 _KINDS = ("computed", "reused", "withdrawn", "confirmed", "differs", "failed")
 # Where nothing bounds the partitions that are computed again in one run.
@@ -158,9 +159,14 @@ def _go_on(session: Session, book: BackfillBook, number: int, watch: Watch, chun
         book.open_candidate(ordered.candidate)
     end_orphans(session.instance)
     stop = Stop(lambda: book.is_cancelled(number))
-    work = _Work(session, book, number, ordered, chunk or ordered.chunk, watch, stop)
+    work = Work(session, book, number, ordered, chunk or ordered.chunk, watch, stop)
     with stop.listening(), work.timed() as ended:
-        work.compute(ended)
+        if session.settings.profile == "cluster":
+            from my_platform.operations.over_workers import compute_over_workers
+
+            compute_over_workers(work, ended)
+        else:
+            work.compute(ended)
         if ordered.force:
             work.confirm()
     ended.failed |= book.done(number, "failed")
@@ -169,7 +175,7 @@ def _go_on(session: Session, book: BackfillBook, number: int, watch: Watch, chun
     return ended
 
 
-class _Work:
+class Work:
     """A backfill that is under way."""
 
     def __init__(
@@ -212,30 +218,30 @@ class _Work:
         seconds = seconds_of(self.workspace)
         tried: set[tuple[str, int]] = set()
         while True:
-            planned = look_ahead(self.workspace, self.heads, allowed)
-            whole = in_turn(self.workspace.project, planned)
-            todo = [entry for entry in whole if (entry.asset, entry.key) not in tried]
-            left_s = sum(seconds(entry) or 0.0 for entry in todo)
-            self.book.plan(self.number, len(todo), left_s)
+            planned, todo = self.look(allowed, tried)
             if not todo or self.stop():
                 break
-            self.watch.on_plan(len(todo), left_s)
             piece = cut(todo, seconds, self.chunk)
-            outcome = self._run(piece)
-            done = {
-                (asset, partition)
-                for kind in (outcome.computed, outcome.reused, outcome.withdrawn)
-                for asset, partitions in kind.items()
-                for partition in partitions
-            }
-            tried |= {
-                (entry.asset, entry.key)
-                for entry in piece
-                if (entry.asset, partition_of(self.workspace, entry)) not in done and not self.stop()
-            }
+            outcome = self.run([(entry.asset, entry.key) for entry in piece])
+            if not self.stop():
+                tried |= left_undone(self.workspace, piece, outcome)
             seconds = seconds_of(self.workspace)
         ended.waiting = waiting(self.workspace, self.heads, planned, allowed)
         ended.failed = refused(self.workspace, planned)
+
+    def look(
+        self, allowed: Callable[[Node, int], bool], tried: Collection[tuple[str, int]]
+    ) -> tuple[Planned, list[Entry]]:
+        """The plan as it is now, and what is left to do of it in turn; both are told."""
+        seconds = seconds_of(self.workspace)
+        planned = look_ahead(self.workspace, self.heads, allowed)
+        whole = in_turn(self.workspace.project, planned)
+        todo = [entry for entry in whole if (entry.asset, entry.key) not in tried]
+        left_s = sum(seconds(entry) or 0.0 for entry in todo)
+        self.book.plan(self.number, len(todo), left_s)
+        if todo and not self.stop():
+            self.watch.on_plan(len(todo), left_s)
+        return planned, todo
 
     def confirm(self) -> None:
         """Compute again what was there before; what was found is written down, so that it is done once."""
@@ -251,16 +257,16 @@ class _Work:
             self._run_again(todo[:most])
             todo = todo[most:]
 
-    def _run(self, entries: Sequence[Entry]) -> Outcome:
-        """A Dagster run that computes some entries."""
-        places = {(entry.asset, entry.key) for entry in entries}
+    def run(self, places: Sequence[tuple[str, int]]) -> Outcome:
+        """A Dagster run in this process that computes what is owed of some partitions."""
+        named = set(places)
         found = Outcome()
 
         def allowed(node: Node, key: int) -> bool:
-            return (node.name, key) in places
+            return (node.name, key) in named
 
         def do(heads: DagsterHeads, run_id: str, log: Callable[[str], None]) -> Outcome:
-            self.book.ran(self.number, run_id, len(entries))
+            self.book.ran(self.number, run_id, len(places))
             outcome = bring_up_to_date(
                 self.workspace,
                 heads_of(heads, self.book, self.ordered),
@@ -281,7 +287,7 @@ class _Work:
             return outcome
 
         launch(
-            self.job, self.session.instance, Piece(do, not self.ordered.candidate, self._tags(entries)), found
+            self.job, self.session.instance, Piece(do, not self.ordered.candidate, self._tags(places)), found
         )
         return found
 
@@ -312,13 +318,14 @@ class _Work:
         self.book.note(self.number, asset, partition, kind, note)
         self.watch.on_partition(asset, partition, kind)
 
-    def _tags(self, entries: Sequence[Entry] = ()) -> dict[str, str]:
+    def _tags(self, places: Sequence[tuple[str, int]] = ()) -> dict[str, str]:
         tags = {BACKFILL_TAG: str(self.number)}
         if self.ordered.candidate:
             return tags | {CANDIDATE_TAG: self.ordered.candidate}
-        if entries:
-            keys = [partition_of(self.workspace, entry) for entry in entries]
-            tags[COVERS_TAG] = covers(list({entry.asset for entry in entries}), min(keys), max(keys))
+        if places:
+            assets = self.workspace.project.assets
+            keys = [partition_key(assets[asset].grain, key) for asset, key in places]
+            tags[COVERS_TAG] = covers(list({asset for asset, _ in places}), min(keys), max(keys))
         return tags
 
 

@@ -58,12 +58,16 @@ def seconds_of(workspace: Workspace) -> Callable[[Entry], float | None]:
 
 
 def cut(
-    entries: Sequence[Entry], seconds: Callable[[Entry], float | None], most: int | None = None
+    entries: Sequence[Entry],
+    seconds: Callable[[Entry], float | None],
+    most: int | None = None,
+    chunk_s: float = CHUNK_S,
 ) -> list[Entry]:
     """The first entries that make a run: as many as take about a minute, or as many as are wanted.
 
     Args:
         most: partitions of a run; None where seconds decide.
+        chunk_s: how long a run may take.
     """
     if most is not None:
         return list(entries[:most])
@@ -73,7 +77,7 @@ def cut(
         cost_s = seconds(entry)
         unknown += cost_s is None
         spent_s += cost_s or 0.0
-        if taken and (spent_s > CHUNK_S or unknown > FIRST_LOOK or len(taken) >= MOST_PARTITIONS):
+        if taken and (spent_s > chunk_s or unknown > FIRST_LOOK or len(taken) >= MOST_PARTITIONS):
             break
         taken.append(entry)
     return taken

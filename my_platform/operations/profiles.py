@@ -27,6 +27,8 @@ _VARIABLES: Mapping[str, tuple[str, ...]] = {
     "server": ("MY_PLATFORM_BUCKET_URL", *_POSTGRES),
     "cluster": ("MY_PLATFORM_BUCKET_URL", *_POSTGRES, "RAY_ADDRESS"),
 }
+# Dagster's and the platform's own, PostgreSQL's, the bucket's, MLflow's, and where jobs are submitted.
+_OF_WORKERS = ("DAGSTER_", "MY_PLATFORM_", "PG", "AWS_", "MLFLOW_", "RAY_ADDRESS")
 
 
 def missing_extras(settings: Settings) -> list[str]:
@@ -44,6 +46,11 @@ def missing_variables(settings: Settings) -> list[str]:
     """The environment variables that the profile needs and that are not set."""
     given = {**os.environ, "MY_PLATFORM_BUCKET_URL": settings.bucket_url or ""}
     return [name for name in _VARIABLES[settings.profile] if not given.get(name)]
+
+
+def environment_of_workers() -> dict[str, str]:
+    """The variables of this process that a worker elsewhere needs: settings, places and credentials."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_OF_WORKERS)}
 
 
 def export_for_dagster(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """The sensor that keeps a home up to date: it requests exactly the partitions that are stale now."""
 
 import hashlib
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -29,6 +30,7 @@ MOST_ATTEMPTS = 3
 _PARTITION = "dagster/partition"
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
+_RAY_TAG = "dagster-ray/config"
 _END_OF_TIME = "9999-12-31"
 WAVE_TAG = "my_platform/wave"
 _UNDER_WAY = [
@@ -265,10 +267,13 @@ def _named(entry: Entry, project: Project) -> str:
 
 
 def _tags(workspace: Workspace, wave: Wave) -> dict[str, str]:
-    """The priority of a wave's run, and the reasons for which it fits models."""
+    """The priority of a wave's run, the devices that it needs, and the reasons for which it fits models."""
     weeks = [partition_key(wave.grain, key) for key in wave.keys]
     reasons = reason_tags(workspace, dict.fromkeys(wave.assets, weeks))
-    return {PRIORITY_TAG: str(priority_of(workspace.project, wave.assets)), **reasons}
+    gpus = max(workspace.project.assets[name].gpus for name in wave.assets)
+    # Where runs are jobs on Ray, it finds them a node with devices; elsewhere nobody reads this.
+    devices = {_RAY_TAG: json.dumps({"num_gpus": gpus})} if gpus else {}
+    return {PRIORITY_TAG: str(priority_of(workspace.project, wave.assets)), **devices, **reasons}
 
 
 def _request(

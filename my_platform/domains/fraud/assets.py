@@ -37,6 +37,7 @@ from my_platform.domains.fraud.tuning import (
 from my_platform.features.assets import feature_asset
 from my_platform.incremental.declare import Asset, Column, Grain
 from my_platform.learning.contender import Contender, TestColumns
+from my_platform.learning.engines import cluster_of, engine_parameters
 from my_platform.learning.nets.compute import device_kind
 from my_platform.learning.publishing import report_publisher
 from my_platform.learning.registry import Registry
@@ -131,6 +132,8 @@ def assets(settings: Settings) -> list[Asset]:
             chosen_on=tuple(choice.folds) if choice else (),
             seed=parameters.SEED,
             threads=settings.threads,
+            engine=engine_parameters(settings),
+            cluster=cluster_of(settings),
             publish_model=model_publisher(registry),
             publish_report=report_publisher(settings.reports, registry, USE),
         ),
@@ -198,6 +201,8 @@ def _nets(settings: Settings, registry: Registry) -> list[Asset]:
         device=device_kind(settings.device),
         devices=settings.cuda_devices,
         checkpoints=settings.checkpoints,
+        engine=engine_parameters(settings),
+        cluster=cluster_of(settings),
         publish_model=model_publisher(registry),
         publish_report=report_publisher(settings.reports, registry, USE),
     )

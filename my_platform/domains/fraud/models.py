@@ -22,7 +22,8 @@ from my_platform.domains.fraud.features import FEATURES, OF_FEATURES, joined
 from my_platform.domains.fraud.training import days_without_rows, training_assets
 from my_platform.errors import Refused
 from my_platform.incremental.declare import Asset, Column, Grain, Produced, Read, same, table
-from my_platform.learning.fitting import TRAINING_POOL, fit_lightgbm, load_lightgbm, predict_lightgbm
+from my_platform.learning.engines import ON_THIS_MACHINE, Cluster, engine_for
+from my_platform.learning.fitting import TRAINING_POOL, fit_lightgbm_by, load_lightgbm, predict_lightgbm
 from my_platform.learning.leaks import (
     SCORING_CHECKS,
     judge_scores,
@@ -37,10 +38,14 @@ def fraud_lightgbm(
     parameters: Mapping[str, Any],
     inputs: Mapping[str, Any],
     threads: int,
+    cluster: Cluster | None = None,
 ) -> Produced:
     """Boosted trees fitted on the week's training set, as LightGBM's own text."""
     rows = rows_to_fit(training_set, replay, partition, inputs).collect()
-    model = fit_lightgbm(
+    engine = engine_for(rows.height, parameters)
+    fitted = fit_lightgbm_by(
+        engine,
+        cluster or ON_THIS_MACHINE,
         rows.select(FEATURES),
         rows["IS_FRAUD"].to_numpy(),
         parameters["lightgbm"],
@@ -48,12 +53,14 @@ def fraud_lightgbm(
         parameters["seed"],
         threads,
     )
+    model = fitted.model
     about = {
         "lightgbm": parameters["lightgbm"],
         "rounds": parameters["rounds"],
         "seed": parameters["seed"],
         "parameters": {**parameters["lightgbm"], "rounds": parameters["rounds"]},
         "seeds": {"lightgbm": parameters["seed"]},
+        **({"workers": engine.workers} if engine.workers > 1 else {}),
         **fitted_on(rows, replay, partition, parameters["window_days"], inputs),
     }
     return Produced(
@@ -63,6 +70,7 @@ def fraud_lightgbm(
             "training_frauds": about["train"]["frauds"],
             "trees": parameters["rounds"],
             "model_bytes": len(model),
+            **fitted.metadata,
         },
     )
 
@@ -166,6 +174,8 @@ def weekly_assets(
     threads: int,
     gaps: Literal["wait", "pass"] = "wait",
     chosen_on: tuple[str, ...] = (),
+    engine: Mapping[str, Any] | None = None,
+    cluster: Cluster | None = None,
     publish_model: Any = None,
     publish_report: Any = None,
 ) -> list[Asset]:
@@ -173,13 +183,21 @@ def weekly_assets(
 
     Args:
         chosen_on: the weeks whose tests the parameters were chosen by.
+        engine: the parameters that decide on the engine of a fit.
+        cluster: where fits over workers run.
     """
     week: dict[str, Any] = {"grain": Grain.WEEK, "owners": ("team:fraud-models",)}
     model = table(
         "fraud_lightgbm",
         reads={"training_set": same("training_set"), "replay": same("training_set_replay")},
-        parameters={"lightgbm": dict(lightgbm), "rounds": rounds, "seed": seed, "window_days": window_days},
-        runtime={"threads": threads},
+        parameters={
+            "lightgbm": dict(lightgbm),
+            "rounds": rounds,
+            "seed": seed,
+            "window_days": window_days,
+            **(engine or {}),
+        },
+        runtime={"threads": threads, "cluster": cluster},
         group="models",
         pool=TRAINING_POOL,
         kinds=("lightgbm", "mlflow"),

@@ -21,8 +21,9 @@ from my_platform.domains.fraud.models import (
     scores_of_week,
 )
 from my_platform.incremental.declare import Asset, Grain, Produced, same, table
+from my_platform.learning.engines import ON_THIS_MACHINE, Cluster, engine_for
 from my_platform.learning.fitting import TRAINING_POOL
-from my_platform.learning.net_fitting import fit_tabm_on, predict_tabm
+from my_platform.learning.net_fitting import fit_tabm_by, predict_tabm
 from my_platform.learning.shards import LabelledRows
 from my_platform.storage.lake import files_table
 
@@ -39,10 +40,15 @@ def fraud_tabm(
     device: Device,
     devices: int,
     checkpoints: Path,
+    cluster: Cluster | None = None,
 ) -> Produced:
     """A TabM net fitted on the week's training set: weights as safetensors, all else as JSON."""
     labelled, recipe = labelled_rows(training_set, replay, partition, inputs), parameters["recipe"]
-    net = fit_tabm_on(labelled, recipe, device, devices=devices, checkpoints=checkpoints)
+    engine = engine_for(labelled.height, parameters)
+    fitted = fit_tabm_by(
+        engine, cluster or ON_THIS_MACHINE, labelled, recipe, device, devices=devices, checkpoints=checkpoints
+    )
+    net = fitted.model
     rows = labelled.rows.select("TX_DATETIME", "IS_FRAUD").collect()
     files, best = net.files(), net.about["history"][net.about["best_epoch"]]
     about = {
@@ -51,6 +57,7 @@ def fraud_tabm(
         "seeds": {"torch": recipe["seed"]},
         "device": net.about["device"],
         "precision": net.about["precision"],
+        **({"workers": engine.workers} if engine.workers > 1 else {}),
         **fitted_on(rows, replay, partition, parameters["window_days"], inputs),
     }
     return Produced(
@@ -63,6 +70,7 @@ def fraud_tabm(
             **{name: round(best[name], 5) for name in ("stopping_loss", "stopping_average_precision")},
             "shards": net.about.get("shards", 0),
             "model_bytes": sum(map(len, files.values())),
+            **fitted.metadata,
         },
     )
 
@@ -100,6 +108,8 @@ def tabm_assets(
     device: Device,
     devices: int,
     checkpoints: Path,
+    engine: Mapping[str, Any] | None = None,
+    cluster: Cluster | None = None,
     publish_model: Any = None,
     publish_report: Any = None,
 ) -> list[Asset]:
@@ -107,8 +117,8 @@ def tabm_assets(
     model = table(
         "fraud_tabm",
         reads={"training_set": same("training_set", scanned=True), "replay": same("training_set_replay")},
-        parameters={"recipe": dict(recipe), "window_days": window_days},
-        runtime={"device": device, "devices": devices, "checkpoints": checkpoints},
+        parameters={"recipe": dict(recipe), "window_days": window_days, **(engine or {})},
+        runtime={"device": device, "devices": devices, "checkpoints": checkpoints, "cluster": cluster},
         pool=GPU_POOL if device == "cuda" else TRAINING_POOL,
         gpus=devices if device == "cuda" else 0,
         group="models",
