@@ -110,9 +110,9 @@ def start(
     )
 
 
-def answer(process: subprocess.Popen[str], *, code: int = 0) -> Any:
+def answer(process: subprocess.Popen[str], *, code: int = 0, within_s: float = 600) -> Any:
     """The JSON object that a command printed, which ended with that exit code."""
-    out, errors = process.communicate(timeout=600)
+    out, errors = process.communicate(timeout=within_s)
     assert process.returncode == code, errors
     return json.loads(out)
 

@@ -1,14 +1,16 @@
 """A backfill that is spread over the workers of a Ray cluster."""
 
+from collections import Counter
+
 import dagster as dg
 
-from my_platform.operations.backfill_scope import allowed_by, left_undone, refused, waiting
+from my_platform.operations.backfill_scope import allowed_by, left_undone, partition_of, refused, waiting
 from my_platform.operations.backfills import Ended, Work
 from my_platform.operations.chunks import seconds_of
 from my_platform.operations.orphans import end_orphans
 from my_platform.operations.outcome import Outcome
-from my_platform.operations.ray_workers import Fleet
-from my_platform.operations.spread import Spread, chunk_seconds
+from my_platform.operations.ray_workers import Fleet, check_losses
+from my_platform.operations.spread import Chunk, Spread, chunk_seconds
 
 _LOOK_S = 0.5
 
@@ -42,6 +44,7 @@ def _hand_out(work: Work, fleet: Fleet, spread: Spread) -> set[tuple[str, int]]:
     kinds = sorted({lane.gpus for lane in spread.lanes}, reverse=True)
     for gpus in kinds:
         fleet.provide(gpus)
+    losses: Counter[str] = Counter()
     told = False
     while True:
         if work.stop() and not told:
@@ -52,14 +55,25 @@ def _hand_out(work: Work, fleet: Fleet, spread: Spread) -> set[tuple[str, int]]:
             _give(work, fleet, spread, kinds)
         if not fleet.is_working and (told or not spread.lanes):
             return undone
-        for chunk, outcome in ((each.chunk, each.outcome) for each in fleet.wait(_LOOK_S)):
-            if outcome is None:
+        for each in fleet.wait(_LOOK_S):
+            if each.outcome is None:
                 end_orphans(work.session.instance)
-                spread.back(chunk)
+                where = _stopped_at(work, each.chunk)
+                losses[where] += 1
+                check_losses(losses[where], where, each.lost)
+                spread.back(each.chunk)
                 continue
-            spread.done(chunk)
-            undone |= left_undone(work.workspace, chunk.entries, outcome)
-            _tell(work, outcome)
+            spread.done(each.chunk)
+            undone |= left_undone(work.workspace, each.chunk.entries, each.outcome)
+            _tell(work, each.outcome)
+
+
+def _stopped_at(work: Work, chunk: Chunk) -> str:
+    """The first partition of a chunk that its worker has not written down as done."""
+    done = work.book.done(work.number, "computed", "reused", "withdrawn")
+    names = [(entry.asset, partition_of(work.workspace, entry)) for entry in chunk.entries]
+    asset, partition = next((n for n in names if n[1] not in done.get(n[0], {})), names[0])
+    return f"{asset} {partition}".strip()
 
 
 def _give(work: Work, fleet: Fleet, spread: Spread, kinds: list[int]) -> None:

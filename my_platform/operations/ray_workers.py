@@ -22,10 +22,11 @@ MOST_LOSSES = 3
 
 @dataclass(frozen=True)
 class EndedChunk:
-    """A chunk that has ended; the outcome is None where its worker was lost."""
+    """A chunk that has ended; the outcome is None where its worker was lost, and `lost` says how."""
 
     chunk: Chunk
     outcome: Outcome | None
+    lost: str = ""
 
 
 @dataclass
@@ -53,8 +54,7 @@ class Fleet:
         self._environment = environment_of_workers()
         self._busy: dict[Any, _Hand] = {}
         self._idle: list[_Hand] = []
-        # By the first partition of a chunk, which is that of the chunk that is done in its place; None for starts.
-        self._losses: dict[tuple[str, int] | None, int] = {}
+        self._lost_starts = 0
         self._connection = contextlib.ExitStack()
         self._connection.enter_context(connected(settings.ray_address))
         self.size = settings.workers or self._room()
@@ -108,21 +108,22 @@ class Fleet:
         ended = []
         for reference in done:
             hand = self._busy.pop(reference)
-            chunk, hand.chunk = hand.chunk, None
+            chunk, hand.chunk, lost = hand.chunk, None, ""
             try:
                 answer: Outcome | str | None = ray.get(reference)
             except ray.exceptions.RayActorError as error:
-                self._lost(chunk, error)
+                answer, lost = None, str(error)
+                self._lost_starts += chunk is None
+                check_losses(self._lost_starts, "its start", lost)
                 self._start(hand.gpus)
-                answer = None
             else:
                 self._idle.append(hand)
                 if chunk is None:
-                    self._losses.pop(None, None)
+                    self._lost_starts = 0
             if isinstance(answer, str):
                 raise PlatformError(answer)
             if chunk is not None:
-                ended.append(EndedChunk(chunk, answer))
+                ended.append(EndedChunk(chunk, answer, lost))
         return ended
 
     def close(self) -> None:
@@ -159,19 +160,18 @@ class Fleet:
         fit = settings.fit_workers * settings.threads if settings.fit_over_workers_rows is not None else 0
         return max(1, self._places_for("CPU", settings.worker_cpus) - -(-fit // settings.worker_cpus))
 
-    def _lost(self, chunk: Chunk | None, error: Exception) -> None:
-        what = chunk.places[0] if chunk else None
-        self._losses[what] = self._losses.get(what, 0) + 1
-        if self._losses[what] >= MOST_LOSSES:
-            lost = f"{chunk.entries[0].asset} and what is computed with it" if chunk else "its start"
-            raise PlatformError(
-                f"a Ray worker was lost {MOST_LOSSES} times over {lost}; most often its node has too little memory "
-                f"(ray status, and the worker's log below /tmp/ray, tell): {error}"
-            )
-
     def _places_for(self, resource: str, number: int) -> int:
         """How many workers there is room for, each on one node with so much of a resource."""
         import ray
 
         nodes = [node["Resources"].get(resource, 0) for node in ray.nodes() if node["Alive"]]
         return sum(int(has // number) for has in nodes)
+
+
+def check_losses(losses: int, over: str, how: str) -> None:
+    """Raises PlatformError where as many workers were lost over the same thing as are enough."""
+    if losses >= MOST_LOSSES:
+        raise PlatformError(
+            f"a Ray worker was lost {losses} times over {over}; most often its node has too little memory "
+            f"(ray status, and the worker's log below /tmp/ray, tell): {how}"
+        )
