@@ -69,6 +69,8 @@ def _start_node(
     for attempt in range(_TRIES):
         head, dashboard = ports or [free_port(), free_port()]
         own = [f"--num-cpus={node.cpus}", f"--num-gpus={node.gpus}"]
+        # Two agents at one port would leave a node where no job can be submitted.
+        own.append(f"--dashboard-agent-listen-port={free_port()}")
         where = [f"--address=127.0.0.1:{head}"]
         if not ports:
             where = [

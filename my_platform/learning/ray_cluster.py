@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterator
 
 from my_platform.errors import PlatformError
@@ -45,6 +46,8 @@ def connected(address: str) -> Iterator[None]:
         if kept is not None:
             os.environ["RAY_ADDRESS"] = kept
     try:
-        yield
+        # What a node says of a lost worker Ray prints to stdout, where a command's answer belongs and nothing else.
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         ray.shutdown()
