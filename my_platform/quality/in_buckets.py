@@ -71,11 +71,10 @@ def divided_in_buckets(
             files.append(write_part(valid, folder / f"{bucket}.arrow"))
             released += split.released
             kept += split.quarantined.estimated_size() + split.faults.estimated_size()
-            if kept > room * _QUARANTINED_SHARE:
-                left_out += split.quarantined.height
-                continue
-            bad.append(_renumbered(split.quarantined, numbers))
-            faults.append(_renumbered(split.faults, numbers))
+            fits = kept <= room * _QUARANTINED_SHARE
+            left_out += 0 if fits else split.quarantined.height
+            bad.append(_renumbered(split.quarantined if fits else split.quarantined.clear(), numbers))
+            faults.append(_renumbered(split.faults if fits else split.faults.clear(), numbers))
         quarantined = pl.concat(bad).sort(ROW)
         _check(landed, quarantined, pl.concat(faults).sort(ROW, maintain_order=True), left_out, contract)
         memory.require(
