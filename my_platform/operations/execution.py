@@ -175,7 +175,7 @@ def _take_together(
     size = 0
     for name, partition, value in _until_it_fails(made, next(iter(todo.values()))[0].execution.log):
         kept.append((name, partition, value))
-        size += value.table.estimated_size() if isinstance(value, Produced) else 0
+        size += int(value.table.estimated_size()) if isinstance(value, Produced) else 0
         in_files = isinstance(value, Produced) and value.parts is not None
         if in_files or not workspace.memory.fits(size * _KEPT_AND_MADE):
             store()

@@ -70,7 +70,7 @@ def divided_in_buckets(
             valid = rows.filter(~pl.int_range(pl.len()).is_in(split.quarantined[ROW].implode()))
             files.append(write_part(valid, folder / f"{bucket}.arrow"))
             released += split.released
-            kept += split.quarantined.estimated_size() + split.faults.estimated_size()
+            kept += int(split.quarantined.estimated_size() + split.faults.estimated_size())
             fits = kept <= room * _QUARANTINED_SHARE
             left_out += 0 if fits else split.quarantined.height
             bad.append(_renumbered(split.quarantined if fits else split.quarantined.clear(), numbers))

@@ -78,7 +78,8 @@ def read_landed_in_parts(
     """
     path, data = file
     files: list[Path] = []
-    rows, about = 0, {}
+    rows = 0
+    about: Mapping[str, Any] = {}
     for piece in _pieces(path, data, columns, piece_bytes):
         made = _typed(piece, columns, path, len(data))
         about = made.metadata
