@@ -1,9 +1,10 @@
 """The rows of landed files: Parquet and CSV, read to the contract's types without changing a value."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
