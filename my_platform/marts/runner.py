@@ -314,7 +314,8 @@ def _parts_of(
     reader = connection.execute(
         f"SELECT * FROM {table} WHERE {DAY_COLUMN} = CAST(? AS DATE) ORDER BY ALL", [day]
     ).to_arrow_reader(at_once)
-    files, rows = [], 0
+    files: list[Path] = []
+    rows = 0
     for batch in reader:
         frame = pl.DataFrame(batch)
         files.append(write_part(frame, folder / f"{day}-{len(files)}.arrow"))

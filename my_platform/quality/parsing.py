@@ -1,9 +1,10 @@
 """The rows of landed files: Parquet and CSV, read to the contract's types without changing a value."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -78,7 +79,8 @@ def read_landed_in_parts(
     """
     path, data = file
     files: list[Path] = []
-    rows, about = 0, {}
+    rows = 0
+    about: Mapping[str, Any] = {}
     for piece in _pieces(path, data, columns, piece_bytes):
         made = _typed(piece, columns, path, len(data))
         about = made.metadata
