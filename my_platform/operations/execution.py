@@ -172,7 +172,7 @@ def _take_together(
         kept.clear()
         meter.start()
 
-    size = 0
+    size = 0.0
     for name, partition, value in _until_it_fails(made, next(iter(todo.values()))[0].execution.log):
         kept.append((name, partition, value))
         size += int(value.table.estimated_size()) if isinstance(value, Produced) else 0

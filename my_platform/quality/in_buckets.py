@@ -62,7 +62,8 @@ def divided_in_buckets(
         files: list[Path] = []
         bad: list[pl.DataFrame] = []
         faults: list[pl.DataFrame] = []
-        released = kept = left_out = 0
+        released = left_out = 0
+        kept = 0.0
         for bucket in range(number):
             rows = buckets.read("rows", bucket, [partition])
             split = divided(rows.drop(_NUMBER), contract, partition, context)
