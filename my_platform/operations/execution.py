@@ -179,7 +179,7 @@ def _take_together(
         in_files = isinstance(value, Produced) and value.parts is not None
         if in_files or not workspace.memory.fits(size * _KEPT_AND_MADE):
             store()
-            size = 0
+            size = 0.0
     store()
 
 
