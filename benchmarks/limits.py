@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks._report import CHECKOUT, in_child, machine, publish, table, temporary_folder
 
 COMMAND = "make bench BENCHMARKS=limits ARGS=--write"
-EVENTS = 30
+EVENTS = 100
 MEGA = 1e6
 
 
@@ -151,8 +151,16 @@ def _reported(count: int, environment: Mapping[str, str]) -> float:
             raise RuntimeError("a writer did not come up; see above")
     started = time.perf_counter()
     for process in processes:
-        process.communicate("go\n")
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    # Not until their end, which takes longer than the events.
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()
     taken_s = time.perf_counter() - started
+    for process in processes:
+        process.communicate()
     if any(process.returncode for process in processes):
         raise RuntimeError("a writer failed; see above")
     return taken_s
@@ -183,6 +191,7 @@ def report(number: int) -> None:
         sys.stdin.readline()
         for key in range(EVENTS):
             reported(instance, key)
+        print("done", flush=True)
 
 
 if __name__ == "__main__":
