@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from my_platform.incremental.declare import Produced, Read, same, table
+from my_platform.incremental.memory import Memory
 
 ROWS = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 
@@ -16,6 +17,7 @@ class Stored:
     """Partitions of one asset that lie in files, and of which nothing may be read into memory beforehand."""
 
     keys = ("2025-01-01",)
+    memory = Memory()
 
     def __init__(self, folder: Path, *partitions: str) -> None:
         self.paths = {key: str(folder / f"{key} [1].parquet") for key in partitions}

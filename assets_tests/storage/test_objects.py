@@ -157,7 +157,7 @@ def test_a_write_to_a_full_disk_leaves_no_object(tmp_path: Path, monkeypatch: py
     store = FolderStore(tmp_path)
     store.create("before", b"x")
     staged = tmp_path / STAGING / "link-to-full"
-    monkeypatch.setattr("builtins.open", lambda path, mode: os.fdopen(os.open(full, os.O_WRONLY), "wb"))
+    staged.symlink_to(full)
     monkeypatch.setattr(store, "_staged", lambda: staged)
     with pytest.raises(OSError, match="No space left"):
         store.create("a/b", b"x" * 1_000_000)

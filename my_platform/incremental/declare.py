@@ -356,9 +356,7 @@ def _tables(batch: Batch, read: str, key: str, declared: Read) -> pl.LazyFrame:
         tables = batch.inputs(read, key)
         return (pl.concat(list(tables.values())) if tables else batch.empty(read)).lazy()
     files = batch.files(read, key)
-    if not files:
-        return batch.empty(read).lazy()
-    found = pl.scan_parquet(list(files.values()), glob=False)
+    found = pl.scan_parquet(list(files.values()), glob=False) if files else batch.empty(read).lazy()
     return found if declared.columns is None else found.select(declared.columns)
 
 
