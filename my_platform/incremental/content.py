@@ -9,6 +9,7 @@ the definition in full, and ``assets_tests/incremental/test_content.py`` holds g
 
 import json
 import struct
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import polars as pl
@@ -61,71 +62,113 @@ def type_name(dtype: pl.DataType) -> str:
     raise PlatformError(f"is or holds {dtype}, a type without a data version; cast it to a plain type first")
 
 
+Chunks = Callable[[], Iterable[pl.Series]]
+"""The values of a column, some at a time; read again with each call."""
+
+
 def data_version(frame: pl.DataFrame) -> str:
     """The data version of a table: 32 hexadecimal digits.
 
     Raises:
         PlatformError: a column has a type without a canonical form (``pl.Object``).
     """
+    return version_of(frame.schema, frame.height, lambda name: lambda: (frame.get_column(name),))
+
+
+def version_of(schema: pl.Schema, rows: int, column: Callable[[str], Chunks]) -> str:
+    """The same of a table of which a part of a column is in memory at a time.
+
+    Args:
+        column: the values of a column by its name; how they are cut does not count.
+    """
     total = xxhash.xxh3_128(SCHEME)
-    total.update(struct.pack("<QQ", frame.height, frame.width))
-    for column in frame.get_columns():
-        name = column.name.encode()
+    total.update(struct.pack("<QQ", rows, len(schema)))
+    for text, dtype in schema.items():
+        name = text.encode()
         total.update(struct.pack("<Q", len(name)))
         total.update(name)
-        total.update(column_digest(column))
+        try:
+            total.update(_digest(column(text), dtype, rows))
+        except PlatformError as error:
+            raise PlatformError(f"column {text} {error}") from None
     return total.hexdigest()
 
 
-def column_digest(column: pl.Series) -> bytes:
+def _digest(column: Chunks, dtype: pl.DataType, rows: int) -> bytes:
     """The 16-byte digest of one column, its name left out."""
     digest = xxhash.xxh3_128()
-    try:
-        kind = type_name(column.dtype).encode()
-    except PlatformError as error:
-        raise PlatformError(f"column {column.name} {error}") from None
-    digest.update(struct.pack("<QQ", len(kind), len(column)))
+    kind = type_name(dtype).encode()
+    digest.update(struct.pack("<QQ", len(kind), rows))
     digest.update(kind)
-    _add_values(digest, column)
+    _add_values(digest, column, dtype, rows)
     return digest.digest()
 
 
-def _add_values(digest: xxhash.xxh3_128, column: pl.Series) -> None:
-    if column.null_count():
+def _add_values(digest: xxhash.xxh3_128, column: Chunks, dtype: pl.DataType, rows: int) -> None:
+    if any(chunk.null_count() for chunk in column()):
         digest.update(b"\x01")
-        digest.update(_contiguous(column.is_null().to_numpy()))
+        for chunk in column():
+            digest.update(_contiguous(chunk.is_null().to_numpy()))
     else:
         digest.update(b"\x00")
-    dtype = column.dtype
     if isinstance(dtype, pl.Null):
         return
     if isinstance(dtype, pl.Struct):
         for field in dtype.fields:
-            digest.update(column_digest(column.struct.field(field.name)))
+            inner = field.dtype
+            assert isinstance(inner, pl.DataType)
+            digest.update(_digest(_mapped(column, _field(field.name)), inner, rows))
         return
     if isinstance(dtype, pl.List | pl.Array):
-        lists = column.arr.to_list() if isinstance(dtype, pl.Array) else column
-        lengths = lists.list.len().fill_null(0)
-        digest.update(_contiguous(lengths.cast(pl.Int64).to_numpy()))
-        values = lists.filter(lengths > 0).explode()
-        digest.update(struct.pack("<Q", len(values)))
-        _add_values(digest, values)
+        inner = dtype.inner
+        assert isinstance(inner, pl.DataType)
+        items = 0
+        for chunk in column():
+            lengths = _lengths(_lists(chunk))
+            items += int(lengths.sum())
+            digest.update(_contiguous(lengths.to_numpy()))
+        digest.update(struct.pack("<Q", items))
+        _add_values(digest, _mapped(column, _items), inner, items)
         return
     if isinstance(dtype, pl.Enum | pl.Categorical | pl.Decimal):
-        column = column.cast(pl.String)
-        dtype = column.dtype
+        column, dtype = _mapped(column, lambda chunk: chunk.cast(pl.String)), pl.String()
     if isinstance(dtype, pl.String):
-        texts = column.fill_null("") if column.null_count() else column
-        digest.update(_contiguous(texts.str.len_bytes().cast(pl.Int64).to_numpy()))
-        digest.update((texts.str.join("").item() or "").encode() if len(texts) else b"")
+        texts = _mapped(column, lambda chunk: chunk.fill_null("") if chunk.null_count() else chunk)
+        for chunk in texts():
+            digest.update(_contiguous(chunk.str.len_bytes().cast(pl.Int64).to_numpy()))
+        for chunk in texts():
+            digest.update((chunk.str.join("").item() or "").encode() if len(chunk) else b"")
         return
     if isinstance(dtype, pl.Binary):
-        blobs = [blob or b"" for blob in column.to_list()]
-        digest.update(np.array([len(blob) for blob in blobs], dtype="<i8").tobytes())
-        for blob in blobs:
-            digest.update(blob)
+        for chunk in column():
+            sizes = chunk.bin.size().fill_null(0)
+            digest.update(_contiguous(sizes.cast(pl.Int64).to_numpy()))
+        for chunk in column():
+            digest.update(b"".join(chunk.drop_nulls().to_list()))
         return
-    digest.update(_contiguous(_numbers(column)))
+    for chunk in column():
+        digest.update(_contiguous(_numbers(chunk)))
+
+
+def _mapped(column: Chunks, change: Callable[[pl.Series], pl.Series]) -> Chunks:
+    return lambda: (change(chunk) for chunk in column())
+
+
+def _field(name: str) -> Callable[[pl.Series], pl.Series]:
+    return lambda chunk: chunk.struct.field(name)
+
+
+def _lists(chunk: pl.Series) -> pl.Series:
+    return chunk.arr.to_list() if isinstance(chunk.dtype, pl.Array) else chunk
+
+
+def _lengths(lists: pl.Series) -> pl.Series:
+    return lists.list.len().fill_null(0).cast(pl.Int64)
+
+
+def _items(chunk: pl.Series) -> pl.Series:
+    lists = _lists(chunk)
+    return lists.filter(_lengths(lists) > 0).explode()
 
 
 def _numbers(column: pl.Series) -> np.ndarray:

@@ -3,16 +3,13 @@
 The files are Arrow IPC files (lz4) of this process, gone when its run has ended.
 """
 
-import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-import xxhash
 
-from my_platform.errors import PlatformError
-from my_platform.incremental.content import SCHEME, _contiguous, _numbers, type_name
+from my_platform.incremental.content import Chunks, version_of
 
 # Work on a table while it is sorted, in sizes of it: its pieces, the whole of them, and the sorted copy.
 SORTED_BY_COPY = 3.0
@@ -107,95 +104,10 @@ def _in_ranges(
         yield at, frame.filter(found == at)
 
 
-_Column = Callable[[], Iterable[pl.Series]]
-"""The values of a column, some at a time; read again with each call."""
-
-
 def version_of_parts(parts: Parts) -> str:
     """The data version of a table in parts: that of ``content.data_version``, with a part of a column in memory."""
-    total = xxhash.xxh3_128(SCHEME)
-    total.update(struct.pack("<QQ", parts.rows, len(parts.schema)))
-    for name, dtype in parts.schema.items():
 
-        def column(name: str = name) -> Iterator[pl.Series]:
-            return (frame.get_column(name) for frame in parts.frames([name]))
+    def column(name: str) -> Chunks:
+        return lambda: (frame.get_column(name) for frame in parts.frames([name]))
 
-        total.update(struct.pack("<Q", len(name.encode())))
-        total.update(name.encode())
-        try:
-            total.update(_digest(column, dtype, parts.rows))
-        except PlatformError as error:
-            raise PlatformError(f"column {name} {error}") from None
-    return total.hexdigest()
-
-
-def _digest(column: _Column, dtype: pl.DataType, rows: int) -> bytes:
-    digest = xxhash.xxh3_128()
-    kind = type_name(dtype).encode()
-    digest.update(struct.pack("<QQ", len(kind), rows))
-    digest.update(kind)
-    _add(digest, column, dtype, rows)
-    return digest.digest()
-
-
-def _add(digest: xxhash.xxh3_128, column: _Column, dtype: pl.DataType, rows: int) -> None:
-    """What ``content._add_values`` adds: first the nulls of all parts, then lengths, then values."""
-    if any(series.null_count() for series in column()):
-        digest.update(b"\x01")
-        for series in column():
-            digest.update(_contiguous(series.is_null().to_numpy()))
-    else:
-        digest.update(b"\x00")
-    if isinstance(dtype, pl.Null):
-        return
-    if isinstance(dtype, pl.Struct):
-        for field in dtype.fields:
-            inner = field.dtype
-            assert isinstance(inner, pl.DataType)
-            digest.update(_digest(_mapped(column, _field(field.name)), inner, rows))
-        return
-    if isinstance(dtype, pl.List | pl.Array):
-        inner = dtype.inner
-        assert isinstance(inner, pl.DataType)
-        items = 0
-        for series in column():
-            lengths = _lengths(series)
-            items += int(lengths.sum())
-            digest.update(_contiguous(lengths.to_numpy()))
-        digest.update(struct.pack("<Q", items))
-        _add(digest, _mapped(column, _items), inner, items)
-        return
-    if isinstance(dtype, pl.Enum | pl.Categorical | pl.Decimal):
-        column, dtype = _mapped(column, lambda series: series.cast(pl.String)), pl.String()
-    if isinstance(dtype, pl.String | pl.Binary):
-        texts = isinstance(dtype, pl.String)
-        filled = _mapped(column, lambda series: series.fill_null("" if texts else b""))
-        for series in filled():
-            sizes = series.str.len_bytes() if texts else series.bin.size()
-            digest.update(_contiguous(sizes.cast(pl.Int64).to_numpy()))
-        for series in filled():
-            if texts:
-                digest.update((series.str.join("").item() or "").encode() if len(series) else b"")
-            else:
-                digest.update(b"".join(series.to_list()))
-        return
-    for series in column():
-        digest.update(_contiguous(_numbers(series)))
-
-
-def _mapped(column: _Column, change: Callable[[pl.Series], pl.Series]) -> _Column:
-    return lambda: (change(series) for series in column())
-
-
-def _field(name: str) -> Callable[[pl.Series], pl.Series]:
-    return lambda series: series.struct.field(name)
-
-
-def _lengths(series: pl.Series) -> pl.Series:
-    lists = series.arr.to_list() if isinstance(series.dtype, pl.Array) else series
-    return lists.list.len().fill_null(0).cast(pl.Int64)
-
-
-def _items(series: pl.Series) -> pl.Series:
-    lists = series.arr.to_list() if isinstance(series.dtype, pl.Array) else series
-    return lists.filter(_lengths(series) > 0).explode()
+    return version_of(parts.schema, parts.rows, column)
