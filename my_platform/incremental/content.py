@@ -72,7 +72,12 @@ def data_version(frame: pl.DataFrame) -> str:
     Raises:
         PlatformError: a column has a type without a canonical form (``pl.Object``).
     """
-    return version_of(frame.schema, frame.height, lambda name: lambda: (frame.get_column(name),))
+
+    def column(name: str) -> Chunks:
+        whole = (frame.get_column(name),)
+        return lambda: whole
+
+    return version_of(frame.schema, frame.height, column)
 
 
 def version_of(schema: pl.Schema, rows: int, column: Callable[[str], Chunks]) -> str:
