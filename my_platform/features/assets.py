@@ -1,6 +1,7 @@
 """A declared feature set as an asset: which partitions it reads, and its computation over any range of days."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any
@@ -13,7 +14,6 @@ from my_platform.features.declaration import Aggregate, FeatureError, FeatureSet
 from my_platform.features.in_buckets import IN_MEMORY, compute_in_buckets, needed_bytes, spilled_bytes
 from my_platform.features.online import compile_online
 from my_platform.incremental.declare import (
-    EXPECTED,
     Asset,
     Batch,
     Column,
@@ -21,6 +21,7 @@ from my_platform.incremental.declare import (
     Grain,
     Produced,
     Read,
+    or_each_alone,
     same,
 )
 
@@ -51,23 +52,11 @@ def feature_asset(feature_set: FeatureSet, *, rows: Asset, events: Asset, **cata
             yield from ((key, error) for key in batch.keys)
             return
         for keys in _chunks(feature_set, batch):
-            if batch.memory.limit_bytes is not None and not batch.memory.fits(
+            whole = batch.memory.limit_bytes is None or batch.memory.fits(
                 needed_bytes(feature_set, batch, keys)
-            ):
-                yield from _apart(feature_set, batch, keys)
-                continue
-            try:
-                tables = compute_days(feature_set, batch, list(keys))
-            except EXPECTED as error:
-                if len(keys) > 1:
-                    # One day is at fault; told apart from the others by computing each alone.
-                    for key in keys:
-                        yield key, _one_day(feature_set, batch, key)
-                    continue
-                yield keys[0], error
-            else:
-                for key in keys:
-                    yield key, Produced(tables[key], metadata=IN_MEMORY)
+            )
+            days = _in_memory if whole else compute_in_buckets
+            yield from or_each_alone(partial(days, feature_set, batch), keys)
 
     return Asset(
         name=feature_set.name,
@@ -133,29 +122,9 @@ def _there(folder: Path) -> Path:
     return folder if folder.exists() else _there(folder.parent)
 
 
-def _apart(
-    feature_set: FeatureSet, batch: Batch, keys: Sequence[str]
-) -> Iterator[tuple[str, Produced | Exception]]:
-    """Days that do not fit into memory; where one is at fault, each alone."""
-    done = set()
-    try:
-        for key, made in compute_in_buckets(feature_set, batch, keys):
-            yield key, made
-            done.add(key)
-    except EXPECTED as error:
-        if len(keys) == 1:
-            yield keys[0], error
-            return
-        for key in keys:
-            if key not in done:
-                yield from _apart(feature_set, batch, [key])
-
-
-def _one_day(feature_set: FeatureSet, batch: Batch, key: str) -> Produced | Exception:
-    try:
-        return Produced(compute_days(feature_set, batch, [key])[key])
-    except EXPECTED as error:
-        return error
+def _in_memory(feature_set: FeatureSet, batch: Batch, keys: Sequence[str]) -> Iterator[tuple[str, Produced]]:
+    tables = compute_days(feature_set, batch, list(keys))
+    return ((key, Produced(tables[key], metadata=IN_MEMORY)) for key in keys)
 
 
 def column_lineage(feature_set: FeatureSet) -> ColumnLineage:

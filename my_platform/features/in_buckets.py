@@ -13,7 +13,7 @@ import polars as pl
 
 from my_platform.features import offline
 from my_platform.features.declaration import FeatureSet
-from my_platform.incremental.buckets import Buckets
+from my_platform.incremental.buckets import Buckets, buckets_for
 from my_platform.incremental.declare import Batch, Produced
 from my_platform.incremental.memory import width
 from my_platform.incremental.parts import sorted_parts, write_part
@@ -21,9 +21,6 @@ from my_platform.incremental.parts import sorted_parts, write_part
 IN_MEMORY = {"computed": "in memory"}
 # Bytes of an integer of the timeline and of the aggregates.
 _NUMBER = 8
-# Buckets are not all of a size.
-_EVENNESS = 0.7
-_MOST_BUCKETS = 1_024
 _ORDER, _ENTITY, _DAY = "__order", "__entity", "__day"
 
 
@@ -55,14 +52,9 @@ def compute_in_buckets(
     """
     room = batch.memory.room_bytes
     assert room is not None
-    number = int(needed_bytes(feature_set, batch, keys) / (room * _EVENNESS)) + 1
-    if number > _MOST_BUCKETS:
-        batch.memory.require(
-            batch.asset,
-            keys[0],
-            needed_bytes(feature_set, batch, keys) / _MOST_BUCKETS / _EVENNESS,
-            f"for one of {_MOST_BUCKETS} parts of it",
-        )
+    needed = needed_bytes(feature_set, batch, keys)
+    number = buckets_for(needed, room)
+    batch.memory.require(batch.asset, keys[0], needed / number, f"for one of {number} parts of it")
     # What a whole table would be refused for is told before anything is taken apart.
     offline.compute(
         feature_set, batch.empty("rows"), None if feature_set.own_events else batch.empty("events")

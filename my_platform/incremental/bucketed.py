@@ -7,13 +7,9 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from my_platform.incremental.buckets import Buckets
+from my_platform.incremental.buckets import Buckets, buckets_for
 from my_platform.incremental.memory import AS_A_WHOLE, Memory, table_bytes
 from my_platform.incremental.parts import Parts, sorted_parts, write_part
-
-# Buckets are not all of a size.
-_EVENNESS = 0.7
-_MOST_BUCKETS = 1_024
 
 
 @dataclass(frozen=True)
@@ -79,6 +75,12 @@ def has_to_be_apart(batch: Inputs, apart: Apart | None, reads: Sequence[str], ke
     return not batch.memory.fits(max(input_bytes(batch, reads, key) for key in keys) * AS_A_WHOLE)
 
 
+def whole(batch: Inputs, read: str, key: str) -> pl.DataFrame:
+    """The tables that a read gives for a partition, one after the other."""
+    tables = batch.inputs(read, key)
+    return pl.concat(list(tables.values())) if tables else batch.empty(read)
+
+
 def in_buckets(
     call: Callable[[str, Mapping[str, pl.DataFrame]], Made],
     batch: Inputs,
@@ -97,12 +99,12 @@ def in_buckets(
     """
     room = batch.memory.room_bytes
     assert room is not None
-    whole = [read for read in columns if read not in apart.by]
+    undivided = [read for read in columns if read not in apart.by]
     largest = max(keys, key=lambda key: input_bytes(batch, list(apart.by), key))
-    shared = max((input_bytes(batch, whole, key) for key in keys), default=0) * AS_A_WHOLE
+    shared = max((input_bytes(batch, undivided, key) for key in keys), default=0) * AS_A_WHOLE
     batch.memory.require(batch.asset, largest, 2 * shared, "for what it is given whole")
     needed = input_bytes(batch, list(apart.by), largest) * AS_A_WHOLE
-    number = min(int(needed / ((room - shared) * _EVENNESS)) + 1, _MOST_BUCKETS)
+    number = buckets_for(needed, room - shared)
     with batch.memory.folder() as folder:
         (folder / "in").mkdir()
         buckets = Buckets(folder / "in", number, room // 8)
@@ -152,8 +154,7 @@ def _given(batch: Inputs, read: str, key: str, apart: Apart, buckets: Buckets, b
     if read in apart.by:
         partitions = list(batch.files(read, key))
         return buckets.read(read, bucket, partitions) if partitions else batch.empty(read)
-    tables = batch.inputs(read, key)
-    return pl.concat(list(tables.values())) if tables else batch.empty(read)
+    return whole(batch, read, key)
 
 
 def _added(before: Any, found: Any) -> Any:

@@ -13,6 +13,14 @@ import polars as pl
 from my_platform.incremental.parts import read_part, write_part
 
 _BUCKET = "__bucket"
+# Buckets are not all of a size.
+_EVENNESS = 0.7
+_MOST_BUCKETS = 1_024
+
+
+def buckets_for(needed_bytes: float, room_bytes: float) -> int:
+    """How many buckets there have to be, so that the work on one of them fits; as many as there may be where none do."""
+    return min(int(needed_bytes / (room_bytes * _EVENNESS)) + 1, _MOST_BUCKETS)
 
 
 class Buckets:

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import polars as pl
 
 from my_platform.errors import PlatformError, Refused
-from my_platform.incremental.bucketed import Apart, Made, has_to_be_apart, in_buckets, require_whole
+from my_platform.incremental.bucketed import Apart, Made, has_to_be_apart, in_buckets, require_whole, whole
 from my_platform.incremental.checks import Check, CheckResult
 from my_platform.incremental.memory import Memory
 from my_platform.incremental.parts import Parts
@@ -323,7 +323,7 @@ def table(
 
         def compute(batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
             if apart is not None and has_to_be_apart(batch, apart, list(reads), batch.keys):
-                yield from _compute_apart(call, batch, batch.keys, reads, apart)
+                yield from _compute_apart(call, batch, reads, apart)
                 return
             for key in batch.keys:
                 try:
@@ -353,8 +353,7 @@ def table(
 def _tables(batch: Batch, read: str, key: str, declared: Read) -> pl.LazyFrame:
     """The partitions of a read, one after the other."""
     if not declared.scanned:
-        tables = batch.inputs(read, key)
-        return (pl.concat(list(tables.values())) if tables else batch.empty(read)).lazy()
+        return whole(batch, read, key).lazy()
     files = batch.files(read, key)
     found = pl.scan_parquet(list(files.values()), glob=False) if files else batch.empty(read).lazy()
     return found if declared.columns is None else found.select(declared.columns)
@@ -363,21 +362,31 @@ def _tables(batch: Batch, read: str, key: str, declared: Read) -> pl.LazyFrame:
 def _compute_apart(
     call: Callable[[Batch, str, Mapping[str, pl.DataFrame | pl.LazyFrame]], Produced],
     batch: Batch,
-    keys: Sequence[str],
     reads: Mapping[str, Read],
     apart: Apart,
 ) -> Iterator[tuple[str, Produced | Exception]]:
-    """Partitions that do not fit into memory; where one is at fault, each alone."""
+    """Partitions that do not fit into memory."""
 
     def made_of(key: str, tables: Mapping[str, pl.DataFrame]) -> Made:
         made = call(batch, key, tables)
         return made.table, made.quarantined, made.metadata
 
-    done = set()
-    try:
+    def together(keys: Sequence[str]) -> Iterator[tuple[str, Produced]]:
         columns = {name: read.columns for name, read in reads.items()}
         for key, found in in_buckets(made_of, batch, keys, apart, columns):
             yield key, Produced.of(found.value, quarantined=found.quarantined, metadata=found.metadata)
+
+    return or_each_alone(together, batch.keys)
+
+
+def or_each_alone(
+    compute: Callable[[Sequence[str]], Iterable[tuple[str, Produced]]], keys: Sequence[str]
+) -> Iterator[tuple[str, Produced | Exception]]:
+    """What is computed of partitions together; where one is at fault, of each alone, or the reason why there is none."""
+    done = set()
+    try:
+        for key, made in compute(keys):
+            yield key, made
             done.add(key)
     except EXPECTED as error:
         if len(keys) == 1:
@@ -385,7 +394,7 @@ def _compute_apart(
             return
         for key in keys:
             if key not in done:
-                yield from _compute_apart(call, batch, [key], reads, apart)
+                yield from or_each_alone(compute, [key])
 
 
 def _produce(

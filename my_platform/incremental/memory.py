@@ -6,6 +6,7 @@ its rows at a time, with the rest in files below ``spill``.
 
 import os
 import re
+import resource
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -71,12 +72,12 @@ class Memory:
         if self.fits(needed_bytes):
             return
         assert self.limit_bytes is not None
-        beside = self.limit_bytes - (self.room_bytes or 0)
+        assert self.room_bytes is not None
         least = int(needed_bytes / _PLANNED_SHARE / (1 - _CACHED_SHARE)) + self.own_bytes
         raise MemoryLimitError(
             f"{asset} {partition}".strip()
             + f" needs about {in_words(needed_bytes)}, {why}; the limit of {in_words(self.limit_bytes)} leaves "
-            f"{in_words(self.limit_bytes - beside)} for it. Set {SETTING} to {in_words(least, up=True)} or more"
+            f"{in_words(self.room_bytes)} for it. Set {SETTING} to {in_words(least, up=True)} or more"
         )
 
     @contextmanager
@@ -107,9 +108,13 @@ def width(kind: pl.DataType) -> int:
 
 
 def resident_bytes() -> int:
-    """The memory that this process has now."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """The memory that this process has now; where the system does not tell that, the most that it has had."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except FileNotFoundError:
+        # Not Linux, whose unit is the only one in KiB.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def in_words(size: float, *, up: bool = False) -> str:

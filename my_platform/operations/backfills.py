@@ -215,25 +215,26 @@ class Work:
     def compute(self, ended: Ended) -> None:
         """Compute what is owed, piece by piece; what could not be is not tried twice."""
         allowed = allowed_by(self.workspace, self.ordered)
-        seconds = seconds_of(self.workspace)
         tried: set[tuple[str, int]] = set()
         while True:
-            planned, todo = self.look(allowed, tried)
+            seconds = seconds_of(self.workspace)
+            planned, todo = self.look(allowed, tried, seconds)
             if not todo or self.stop():
                 break
             piece = cut(todo, seconds, self.chunk)
             outcome = self.run([(entry.asset, entry.key) for entry in piece])
             if not self.stop():
                 tried |= left_undone(self.workspace, piece, outcome)
-            seconds = seconds_of(self.workspace)
         ended.waiting = waiting(self.workspace, self.heads, planned, allowed)
         ended.failed = refused(self.workspace, planned)
 
     def look(
-        self, allowed: Callable[[Node, int], bool], tried: Collection[tuple[str, int]]
+        self,
+        allowed: Callable[[Node, int], bool],
+        tried: Collection[tuple[str, int]],
+        seconds: Callable[[Entry], float | None],
     ) -> tuple[Planned, list[Entry]]:
-        """The plan as it is now, and what is left to do of it in turn; both are told."""
-        seconds = seconds_of(self.workspace)
+        """The plan as it is now, and what is left to do of it in turn; what it will take is told."""
         planned = look_ahead(self.workspace, self.heads, allowed)
         whole = in_turn(self.workspace.project, planned)
         todo = [entry for entry in whole if (entry.asset, entry.key) not in tried]

@@ -26,9 +26,9 @@ DATA_VERSION_TAG = "dagster/data_version"
 CODE_VERSION_TAG = "dagster/code_version"
 _USER_PROVIDED_TAG = "dagster/data_version_is_user_provided"
 _INPUT_VERSION_TAG = "dagster/input_data_version"
+_INPUT_POINTER_TAG = "dagster/input_event_pointer"
 # Of the database: it has the heads of one home, however many machines share it.
 HEADS_LOCK = "heads"
-_INPUT_POINTER_TAG = "dagster/input_event_pointer"
 _SEVERITY = {"warn": dg.AssetCheckSeverity.WARN, "error": dg.AssetCheckSeverity.ERROR}
 
 

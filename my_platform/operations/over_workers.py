@@ -27,13 +27,13 @@ def compute_over_workers(work: Work, ended: Ended) -> None:
     """
     allowed = allowed_by(work.workspace, work.ordered)
     tried: set[tuple[str, int]] = set()
-    planned, todo = work.look(allowed, tried)
+    planned, todo = work.look(allowed, tried, seconds_of(work.workspace))
     if todo and not work.stop():
         with Fleet(work.session.settings, work.number) as fleet:
             while todo and not work.stop():
                 spread = Spread(work.workspace.project, planned, todo, _limits(work.session.instance))
                 tried |= _hand_out(work, fleet, spread)
-                planned, todo = work.look(allowed, tried)
+                planned, todo = work.look(allowed, tried, seconds_of(work.workspace))
     ended.waiting = waiting(work.workspace, work.heads, planned, allowed)
     ended.failed = refused(work.workspace, planned)
 
@@ -78,6 +78,8 @@ def _stopped_at(work: Work, chunk: Chunk) -> str:
 
 def _give(work: Work, fleet: Fleet, spread: Spread, kinds: list[int]) -> None:
     """Give each idle worker a chunk, as long as there is one that can be begun."""
+    if not any(fleet.is_idle(gpus) for gpus in kinds):
+        return
     seconds = seconds_of(work.workspace)
     chunk_s = chunk_seconds(work.book.backfill(work.number).left_s, fleet.size)
     for gpus in kinds:

@@ -53,10 +53,10 @@ class TableCache:
 
     def rows(self, asset: str, partition: str, version: str) -> int:
         """The rows of a data version, as the index has them; 0 where it has none."""
-        if (asset, partition, version) not in self._rows:
-            for trace in self.lake.index.traces([asset]):
-                self._rows[asset, trace.partition, trace.data_version] = trace.rows
-        return self._rows.get((asset, partition, version), 0)
+        place = asset, partition, version
+        if place not in self._rows:
+            self._rows[place] = self.lake.index.rows_of(*place)
+        return self._rows[place]
 
     def tidy(self) -> None:
         """Free the tables that nothing refers to any more but objects in a circle, as validation leaves them behind.

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from my_platform.errors import Refused
-from my_platform.incremental.buckets import Buckets
+from my_platform.incremental.buckets import Buckets, buckets_for
 from my_platform.incremental.memory import Memory
 from my_platform.incremental.parts import Parts, sorted_parts, write_part
 from my_platform.quality.contracts import ROW, Contract
@@ -15,8 +15,6 @@ from my_platform.quality.rows import Context, Split, check_height, check_shares,
 
 # What validation takes in sizes of its table, as it was measured with two rules and a unique column.
 VALIDATED_BY = 4.0
-_EVENNESS = 0.7
-_MOST_BUCKETS = 1_024
 # Of the room, what rows in quarantine may take.
 _QUARANTINED_SHARE = 0.25
 _NUMBER = "__row"
@@ -45,7 +43,7 @@ def divided_in_buckets(
     room = memory.room_bytes
     assert room is not None
     assert contract.apart is not None
-    number = min(int(size_bytes * VALIDATED_BY / (room * _EVENNESS)) + 1, _MOST_BUCKETS)
+    number = buckets_for(size_bytes * VALIDATED_BY, room)
     with memory.folder() as folder:
         (folder / "in").mkdir()
         buckets = Buckets(folder / "in", number, room // 8)

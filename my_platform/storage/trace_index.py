@@ -261,6 +261,15 @@ class TraceIndex:
             )
             return [row[0] for row in rows]
 
+    def rows_of(self, asset: str, partition: str, data_version: str) -> int:
+        """The rows of a data version; 0 where no trace of it is known."""
+        with self._connection() as connection:
+            found = connection.execute(
+                "select rows from traces where asset=? and partition=? and data_version=? limit 1",
+                (asset, partition, data_version),
+            ).fetchone()
+            return found[0] if found else 0
+
     def forget(self, asset: str, partition: str, fingerprint: str) -> None:
         with self._connection() as connection:
             connection.execute(

@@ -98,8 +98,9 @@ def levels(history: History, targets: Targets, now_s: float, days: int) -> list[
 
 
 def experiments(history: History, since_s: float = 0.0) -> list[dict[str, Any]]:
-    """The last changes of code or parameters, the latest first: from the first value under new code to the first report after it.
+    """The last changes of code or parameters, the latest first.
 
+    Each lasts from the first value under new code to the first report after it.
     Changes before one report are one experiment; what is not computed yet has no report.
     """
     seen: dict[str, set[str]] = {}

@@ -1,7 +1,7 @@
 """The page of service levels and findings: a single file that loads nothing.
 
-It is written by a command and a job beside the other reports and is no asset: it tells of the clock, which no value that is
-hashed may depend on, and it would be stale a minute after it was computed.
+It is written by a command and a job beside the other reports and is no asset: it tells of the clock, which no value
+that is hashed may depend on, and it would be stale a minute after it was computed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
