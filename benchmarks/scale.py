@@ -18,7 +18,7 @@ from assets_tests.operations import shop
 from assets_tests.operations.served import served, until
 from assets_tests.ray_cluster import Node, ray_cluster
 from assets_tests.scale.places import environment, place
-from assets_tests.storage.s3_servers import moto_server
+from assets_tests.storage.s3_servers import moto_server, variables
 from benchmarks._homes import FIRST, land, refresh
 from benchmarks._report import in_child, machine, platform_command, publish, run, table, temporary_folder
 
@@ -52,13 +52,7 @@ def _home(folder: Path, profile: str, more: dict[str, str]) -> Iterator[Path]:
     """A home of a profile whose landing and lake are folders, so that the S3 server has nothing to do but logs."""
     landing = folder / "landing"
     with moto_server() as url:
-        s3 = {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "testtest",
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
-        }
+        s3 = variables(url)
         with temporary_folder() as empty, temporary_folder() as made:
             places = {"MY_PLATFORM_LANDING_URL": str(landing), "MY_PLATFORM_LAKE_URL": str(made / "lake")}
             with place(profile, empty, s3, {**more, **places, "MY_PLATFORM_PROMOTE": "never"}):

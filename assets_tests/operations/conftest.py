@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from assets_tests import postgres_server
-from assets_tests.storage.s3_servers import moto_server
+from assets_tests.storage.s3_servers import moto_server, variables
 
 
 @pytest.fixture
@@ -16,13 +16,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import boto3
 
     with moto_server() as url:
-        for name, value in {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "testtest",
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
-        }.items():
+        for name, value in variables(url).items():
             monkeypatch.setenv(name, value)
         made = boto3.resource("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="home")
         yield made.meta.client

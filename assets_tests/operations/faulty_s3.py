@@ -9,13 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from assets_tests.homes import Versions
 from assets_tests.operations import shop
-from assets_tests.storage.conftest import KEY, SECRET
+from assets_tests.storage.conftest import client as client_of
 from assets_tests.storage.fault_proxy import FaultProxy, fault_proxy
+from assets_tests.storage.s3_servers import variables
 from my_platform.operations.session import opened
 
 BUCKET = "home"
@@ -63,21 +63,9 @@ class FaultyS3:
 def faulty_s3(upstream: str, monkeypatch: pytest.MonkeyPatch, prefix: str) -> Iterator[FaultyS3]:
     """The proxy before a server, named in the environment."""
     with fault_proxy(upstream) as proxy:
-        for name, value in {
-            "AWS_ENDPOINT_URL": proxy.url,
-            "AWS_ACCESS_KEY_ID": KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
-        }.items():
+        for name, value in variables(proxy.url).items():
             monkeypatch.setenv(name, value)
-        client = boto3.client(
-            "s3",
-            endpoint_url=upstream,
-            region_name="us-east-1",
-            aws_access_key_id=KEY,
-            aws_secret_access_key=SECRET,
-        )
+        client = client_of(upstream)
         if BUCKET not in {each["Name"] for each in client.list_buckets()["Buckets"]}:
             client.create_bucket(Bucket=BUCKET)
         yield FaultyS3(proxy, client, f"s3://{BUCKET}/{prefix}")

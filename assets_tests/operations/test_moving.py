@@ -17,8 +17,7 @@ import pytest
 from assets_tests.homes import CHECKOUT, call, start
 from assets_tests.operations import shop
 from assets_tests.postgres_server import postgres
-from assets_tests.storage.conftest import KEY, SECRET
-from assets_tests.storage.s3_servers import ceph_server, missing_for_ceph
+from assets_tests.storage.s3_servers import KEY, SECRET, ceph_server, missing_for_ceph, variables
 from my_platform.errors import HomeError, PlatformError
 from my_platform.learning.tracking import ModelRun, Tracker
 from my_platform.operations.moving import Move, Moved
@@ -324,13 +323,7 @@ def test_a_home_moves_to_a_real_store(home: Path, tmp_path: Path, monkeypatch: p
 
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(ceph_server(tmp_path / "ceph", KEY, SECRET))
-        for name, value in {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
-        }.items():
+        for name, value in variables(url).items():
             monkeypatch.setenv(name, value)
         boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="home")
         before = versions(shop.settings(home))

@@ -15,7 +15,7 @@ from assets_tests.operations.machines import Machine
 from assets_tests.operations.test_machines import check_clean, on, until
 from assets_tests.postgres_server import Server
 from assets_tests.storage import s3_servers
-from assets_tests.storage.conftest import KEY, SECRET
+from assets_tests.storage.s3_servers import KEY, SECRET
 
 pytestmark = [pytest.mark.slow, pytest.mark.s3]
 DAYS = 16

@@ -12,8 +12,8 @@ from assets_tests.homes import Versions, answer, start
 from assets_tests.operations import shop
 from assets_tests.operations.faulty_s3 import BUCKET, DAYS, FaultyS3, clean_versions, faulty_s3, once_each
 from assets_tests.storage import s3_servers
-from assets_tests.storage.conftest import KEY, SECRET
 from assets_tests.storage.fault_proxy import Ask, Fault, Plan, at, at_random, can_meet
+from assets_tests.storage.s3_servers import KEY, SECRET
 from my_platform.errors import PlatformError, StorageUnavailable
 from my_platform.learning.tracking import ModelRun, Tracker
 from my_platform.operations.session import opened

@@ -9,9 +9,8 @@ from pathlib import Path
 import boto3
 
 from assets_tests.postgres_server import postgres
-from assets_tests.storage.s3_servers import ceph_server, missing_for_ceph, moto_server
-
-KEY, SECRET = "test", "testtest"
+from assets_tests.storage.s3_servers import KEY, SECRET, ceph_server, missing_for_ceph, moto_server
+from assets_tests.storage.s3_servers import variables as variables_of
 
 
 @contextmanager
@@ -34,13 +33,7 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 def s3_server(folder: Path) -> Iterator[dict[str, str]]:
     """The variables that name an S3 server: Ceph's gateway where it can be started, else moto."""
     with moto_server() if missing_for_ceph() else ceph_server(folder, KEY, SECRET) as url:
-        yield {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
-        }
+        yield variables_of(url)
 
 
 def uploaded(landing: Path, variables: Mapping[str, str]) -> str:

@@ -8,9 +8,18 @@ from pathlib import Path
 import boto3
 import pytest
 
-from assets_tests.storage.s3_servers import CEPH_PACKAGES, ceph_server, missing_for_ceph, moto_server
+from assets_tests.storage.s3_servers import (
+    CEPH_PACKAGES,
+    KEY,
+    REGION,
+    SECRET,
+    ceph_server,
+    missing_for_ceph,
+    moto_server,
+    variables,
+)
 
-KEY, SECRET, BUCKET = "test", "testtest", "my-lake"
+BUCKET = "my-lake"
 CEPH = pytest.param("ceph", marks=[pytest.mark.slow, pytest.mark.s3])
 MOTO = pytest.param("moto", marks=pytest.mark.s3)
 
@@ -52,7 +61,7 @@ class Servers:
 
 def client(url: str) -> "boto3.client":
     return boto3.client(
-        "s3", endpoint_url=url, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
+        "s3", endpoint_url=url, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name=REGION
     )
 
 
@@ -63,12 +72,6 @@ def location(
     """An empty place for objects: a folder with a space in its name, or a prefix of a bucket."""
     if request.param == "folder":
         return str(tmp_path / "a place")
-    for name, value in {
-        "AWS_ENDPOINT_URL": servers.url(request.param),
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }.items():
+    for name, value in variables(servers.url(request.param)).items():
         monkeypatch.setenv(name, value)
     return f"s3://{BUCKET}/{uuid.uuid4().hex}"

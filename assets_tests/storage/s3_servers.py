@@ -25,7 +25,20 @@ CEPH_PROGRAMS = (
     "monmaptool",
     "ceph-authtool",
 )
+# What the servers of tests are asked with.
+KEY, SECRET, REGION = "test", "testtest", "us-east-1"
 CEPH_PACKAGES = "ceph-mon ceph-mgr ceph-osd radosgw ceph-common"
+
+
+def variables(url: str) -> dict[str, str]:
+    """The environment variables by which clients find a server, and may ask it without TLS."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": REGION,
+        "AWS_ALLOW_HTTP": "true",
+    }
 
 
 @contextlib.contextmanager

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
-from assets_tests.storage.conftest import BUCKET, KEY, SECRET, Servers, client
+from assets_tests.storage.conftest import BUCKET, Servers, client
 from assets_tests.storage.fault_proxy import Ask, Fault, FaultProxy, at, fault_proxy, none
+from assets_tests.storage.s3_servers import variables
 from my_platform.errors import StorageUnavailable
 from my_platform.storage import bucket as bucket_module
 from my_platform.storage.bucket import Bucket, Patience, open_bucket
@@ -33,13 +34,7 @@ def proxy(request: pytest.FixtureRequest, servers: Servers) -> Iterator[FaultPro
 def bucket(
     proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Bucket]:
-    for name, value in {
-        "AWS_ENDPOINT_URL": proxy.url,
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }.items():
+    for name, value in variables(proxy.url).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(bucket_module, "FIRST_WAIT_S", 0.01)
     proxy.effects.clear()

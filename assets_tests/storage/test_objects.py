@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from assets_tests.storage.s3_servers import variables
 from my_platform.errors import DamagedObject, StorageUnavailable
 from my_platform.storage.bucket import Patience
 from my_platform.storage.objects import STAGING, BucketStore, FolderStore, open_store, replace_file
@@ -185,10 +186,7 @@ def test_a_replaced_file_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) -
 
 
 def test_an_unreachable_bucket_is_an_error_and_not_a_missing_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
-        "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true",
-    }.items():  # fmt: skip
+    for name, value in variables("http://127.0.0.1:9").items():
         monkeypatch.setenv(name, value)
     store = BucketStore.from_url("s3://my-lake/x", Patience(total_s=0.0))
     for call in (
