@@ -1,5 +1,6 @@
 """What the benchmarks share: processes with their cost, the machine, and the sections of docs/benchmarks.md."""
 
+import argparse
 import contextlib
 import importlib.metadata
 import json
@@ -155,6 +156,25 @@ def publish(name: str, title: str, command: str, lines: Sequence[str], *, write:
     DOCUMENT.parent.mkdir(exist_ok=True)
     DOCUMENT.write_text(f"{before}{separator}{begin}{text}{end}{after}")
     print(f"written to {DOCUMENT.relative_to(CHECKOUT)}")
+
+
+def publish_parts(
+    name: str,
+    parts: Mapping[str, tuple[str, Callable[[Path, argparse.Namespace], list[str]]]],
+    command: str,
+    options: argparse.Namespace,
+) -> None:
+    """Measure and publish parts of a benchmark, each a section, by its title and what gives its lines.
+
+    Args:
+        options: among them `only`, the parts with commas in between, and `write`.
+    """
+    for part in options.only.split(","):
+        title, measure = parts[part]
+        load = os.getloadavg()
+        with temporary_folder() as folder:
+            lines = measure(folder, options)
+        publish(f"{name}_{part}", title, command, [*lines, "", machine(load)], write=options.write)
 
 
 def _processor() -> str:

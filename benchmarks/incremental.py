@@ -4,7 +4,6 @@
 """
 
 import argparse
-import os
 import shutil
 import statistics
 import sys
@@ -16,12 +15,10 @@ from benchmarks._homes import FIRST, land, refresh
 from benchmarks._report import (
     Cost,
     in_child,
-    machine,
     platform_command,
-    publish,
+    publish_parts,
     run,
     table,
-    temporary_folder,
 )
 
 WITHOUT_MARTS = "group:raw or group:references or group:validated or group:features"
@@ -46,12 +43,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=4, help="runs of the sampled backfill by plain Dagster")
     parser.add_argument("--write", action="store_true", help="replace the sections in docs/benchmarks.md")
     options = parser.parse_args()
-    for name in options.only.split(","):
-        title, measure = PARTS[name]
-        load = os.getloadavg()
-        with temporary_folder() as folder:
-            lines = measure(folder, options)
-        publish(f"incremental_{name}", title, COMMAND, [*lines, "", machine(load)], write=options.write)
+    publish_parts("incremental", PARTS, COMMAND, options)
 
 
 def _plan(folder: Path, options: argparse.Namespace) -> list[str]:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks._report import CHECKOUT, in_child, machine, publish, table, temporary_folder
+from benchmarks._report import CHECKOUT, in_child, publish_parts, table
+from my_platform.operations.home import prepare_home
+from my_platform.settings import Settings
 
 COMMAND = "make bench BENCHMARKS=limits ARGS=--write"
 EVENTS = 100
@@ -30,12 +32,7 @@ def main() -> None:
     )
     parser.add_argument("--write", action="store_true", help="replace the sections in docs/benchmarks.md")
     options = parser.parse_args()
-    for name in options.only.split(","):
-        title, measure = PARTS[name]
-        load = os.getloadavg()
-        with temporary_folder() as folder:
-            lines = measure(folder, options)
-        publish(f"limits_{name}", title, COMMAND, [*lines, "", machine(load)], write=options.write)
+    publish_parts("limits", PARTS, COMMAND, options)
 
 
 def _homes(folder: Path, options: argparse.Namespace) -> list[str]:
@@ -112,10 +109,10 @@ PARTS: dict[str, tuple[str, Callable[[Path, argparse.Namespace], list[str]]]] = 
 
 @contextmanager
 def _sqlite(folder: Path) -> Iterator[Mapping[str, str]]:
-    """The environment of a Dagster instance in files."""
-    folder.mkdir()
-    (folder / "dagster.yaml").touch()
-    yield {"DAGSTER_HOME": str(folder)}
+    """The environment of a home whose instance lies in files, as the platform keeps them."""
+    settings = Settings(home=folder)
+    prepare_home(settings)
+    yield {"MY_PLATFORM_HOME": str(folder), "DAGSTER_HOME": str(settings.dagster_home)}
 
 
 @contextmanager
