@@ -45,10 +45,10 @@ def take_in(store: WriteBehind, *numbers: int) -> None:
 def test_what_waits_is_written_by_one_transaction(stubborn: Stubborn) -> None:
     store = WriteBehind(stubborn)
     take_in(store, 1, 2, 3)
-    assert (stubborn.appended, stubborn.row(3)) == (0, None)
+    assert (stubborn.appended, stubborn.row(3), store.waits) == (0, None, True)
     store.flush()
     store.flush()
-    assert (stubborn.appended, stubborn.row(3)) == (1, {"n": 3})
+    assert (stubborn.appended, stubborn.row(3), store.waits) == (1, {"n": 3}, False)
 
 
 @pytest.mark.parametrize("read", ["events", "row", "rows"])
@@ -84,6 +84,7 @@ def test_what_could_not_be_written_waits_on_before_what_came_later(stubborn: Stu
     stubborn.fails = True
     with pytest.raises(OSError, match="no space left"):
         store.flush()
+    assert store.waits
     take_in(store, 3)
     stubborn.fails = False
     assert [event.order for event in store.events("a", 1)] == [1, 3]

@@ -96,7 +96,7 @@ def _serve(settings: Settings, use: str | None) -> None:
             whole=new,
             health=settings.service_health,
             reconcile=partitions.later,
-            write_state=store.flush,
+            behind=store,
             rhythm=Rhythm(partitions_s=settings.serve_reconcile_s),
             on_start=lambda: typer.echo(f"listening at {_url(listening)}"),
         )

@@ -14,7 +14,7 @@ from my_platform.serving.protocol import BoundedHttp
 # ones are looked through seldom, as nearly all are freed by their counts, but are: a connection refers to itself.
 _YOUNG, _SELDOM = 2_000, 100
 # As long may the thread that writes the state hold Python's lock while a request waits for it.
-_SWITCH_S = 0.001
+_SWITCH_S = 0.0005
 
 
 def served_until_ended(listening: socket.socket, application: Any) -> None:

@@ -43,7 +43,7 @@ _TAKE_IN = (
 _KEYS_AT_ONCE = 500
 _REMEMBER = "insert or ignore into rows (key, second, content) values"
 # So many rows are added by one statement: with each of them Python's lock goes to the thread that scores and back.
-_ROWS_AT_ONCE = 100
+_ROWS_AT_ONCE = 20
 _CORRECT = (
     "insert into rows (key, second, content) values (?, ?, ?) "
     "on conflict do update set second = excluded.second, content = excluded.content"

@@ -40,6 +40,11 @@ class WriteBehind:
         # One for the change of batches, which appending waits for, and one for writing, which takes its time.
         self._change, self._writing = threading.Lock(), threading.Lock()
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._now.appended or self._written.appended)
+
     def append(self, events: Iterable[EntityEvent], rows: Iterable[Remembered] = ()) -> None:
         """Take events and rows in to be written by the next `flush`, or by this call where too many wait."""
         with self._change:
