@@ -304,6 +304,20 @@ def a_gate_keeps_to_the_inputs_that_were_accepted_last(folder: Path) -> None:
 
 
 @history
+def inputs_that_came_back_are_those_that_were_accepted_last(folder: Path) -> None:
+    graph = (Source("s"), Derived("gate", "gate", (Window("s"),)))
+    world = World(folder, graph)
+    # Both give the same version, so that nothing is set when the first comes back.
+    for number in (2, 3, 2):
+        world.land("s", day(0), (1, 1, 1, number))
+        world.refresh()
+    world.write_code(world.code.edited("gate", 3))
+    expect(world)
+    world.land("s", day(0), (1, 1, 1, 3))
+    expect(world, gate=[0])
+
+
+@history
 def what_is_reported_by_hand_is_seen_through(folder: Path) -> None:
     world = World(folder, DIAMOND)
     land_days(world, "s", 0, (1,), (2,), (3,))

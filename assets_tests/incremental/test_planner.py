@@ -450,6 +450,14 @@ def test_a_refused_partition_keeps_to_the_inputs_that_were_accepted_last() -> No
         past.heads, past.traces, refusals={**past.refusals, bytes.fromhex(old): "no"}, accepted=past.accepted
     )
     assert found(both) == (V[1], [refused])
+    back = Past(
+        past.heads,
+        past.traces,
+        refusals=past.refusals,
+        accepted=past.accepted,
+        alike={MONDAY: [{("a", MONDAY): V[7]}, {("a", MONDAY): V[5]}]},
+    )
+    assert found(back) == (V[1], [refused])
 
 
 # Words

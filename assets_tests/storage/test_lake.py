@@ -277,7 +277,20 @@ def test_a_refusal_is_told_with_the_inputs_that_were_accepted_before_under_older
     found = past(lake, {DAY: data_version(ONE)})
     assert found.refusals == {bytes.fromhex(F2): "too few rows"}
     assert found.accepted == {ordinal(DAY): {("raw", ordinal(DAY)): bytes.fromhex(data_version(OTHER))}}
+    assert found.alike == {ordinal(DAY): []}
     assert past(lake, {DAY: data_version(ONE)}, code="c0").accepted == {}
+
+
+def test_other_inputs_that_gave_the_same_version_are_told_with_it(lake: Lake) -> None:
+    commit(lake, OTHER, F3, asset="raw")
+    commit(lake, ONE, F1, asset="raw")
+    commit(lake, ONE, F1, code="c0", record={"inputs": {"raw": {DAY: data_version(OTHER)}}})
+    commit(lake, ONE, F2, code="c0", record={"inputs": {"raw": {DAY: data_version(ONE)}}})
+    lake.index.refuse("a/b", DAY, F3, "too few rows")
+    found = lake.past("a/b", Grain.DAY, "c1", {DAY: data_version(ONE)}, lambda _: F2)
+    raw = ("raw", ordinal(DAY))
+    assert found.accepted == {ordinal(DAY): {raw: bytes.fromhex(data_version(ONE))}}
+    assert found.alike == {ordinal(DAY): [{raw: bytes.fromhex(data_version(OTHER))}]}
 
 
 # The index -------------------------------------------------------------------------------------------------

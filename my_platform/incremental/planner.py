@@ -91,6 +91,8 @@ class Past:
         coded: partitions with a trace under the present code.
         refusals: reasons by fingerprint.
         accepted: for partitions that were refused before: the input versions that made their head.
+        alike: for those, other input versions that gave the same value. Back at one of them a partition is fresh
+            without an event that says so, and they are the ones that were accepted last.
     """
 
     heads: Mapping[int, bytes] = field(default_factory=dict)
@@ -98,6 +100,7 @@ class Past:
     coded: frozenset[int] = frozenset()
     refusals: Mapping[bytes, str] = field(default_factory=dict)
     accepted: Mapping[int, Mapping[tuple[str, int], bytes]] = field(default_factory=dict)
+    alike: Mapping[int, Sequence[Mapping[tuple[str, int], bytes]]] = field(default_factory=dict)
 
 
 class State:
@@ -286,11 +289,17 @@ def fall_back(
     head, accepted = past.heads.get(key), past.accepted.get(key)
     if head is None or accepted is None:
         return [refused]
-    kept = {}
-    for _, read in node.reads:
-        values = {k: v for (asset, k), v in accepted.items() if asset == read.asset}
-        kept[read.asset] = State.of(states[read.asset].grain, values)
-    old = _Windows(node, kept, np.array([key], dtype=np.int64)).fingerprint(_prefix(node), key, 0)
+
+    def over(inputs: Mapping[tuple[str, int], bytes]) -> bytes:
+        kept = {}
+        for _, read in node.reads:
+            values = {k: v for (asset, k), v in inputs.items() if asset == read.asset}
+            kept[read.asset] = State.of(states[read.asset].grain, values)
+        return _Windows(node, kept, np.array([key], dtype=np.int64)).fingerprint(_prefix(node), key, 0)
+
+    if any(over(inputs) == fingerprint for inputs in past.alike.get(key, ())):
+        return [refused]
+    old = over(accepted)
     version = past.traces.get(old)
     if version is None and old not in past.refusals:
         return [refused, Entry(node.name, key, Action.COMPUTE, old.hex(), accepted=True)]

@@ -5,6 +5,7 @@ but the fingerprint, so whoever computes the same thing writes the same name, an
 carries the record of its making, and its data version, in its own metadata.
 """
 
+import functools
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -270,15 +271,25 @@ class Lake:
             for (name, partition, fingerprint), reason in self.index.refusals().items()
             if name == asset
         }
-        accepted = {}
+
+        @functools.cache
+        def stored(names: tuple[str, ...]) -> set[tuple[str, str, str]]:
+            return {(t.asset, t.partition, t.data_version) for t in self.index.traces(list(names))}
+
+        accepted, alike = {}, {}
         for partition in {partition for partition, _ in refusals.values()}:
             head = found.get(ordinal(partition))
             if head is not None:
                 record = self._record_of_head(asset, partition, head.hex(), made_by(partition))
-                inputs = self._stored_inputs(record) if record and record["code_version"] != code else None
+                inputs = _inputs_of(record, stored) if record and record["code_version"] != code else None
                 if inputs is not None:
                     accepted[ordinal(partition)] = inputs
-        return Past(found, traces, frozenset(coded), {f: r for f, (_, r) in refusals.items()}, accepted)
+                    others = (
+                        _inputs_of(each, stored) for each in self._records(asset, partition, head.hex())
+                    )
+                    alike[ordinal(partition)] = [each for each in others if each and each != inputs]
+        reasons = {fingerprint: reason for fingerprint, (_, reason) in refusals.items()}
+        return Past(found, traces, frozenset(coded), reasons, accepted, alike)
 
     def _record_of_head(
         self, asset: str, partition: str, version: str, fingerprint: str | None
@@ -290,14 +301,13 @@ class Lake:
                 return record
         return self.record(asset, partition, version)
 
-    def _stored_inputs(self, record: Mapping[str, Any]) -> dict[tuple[str, int], bytes] | None:
-        """What a value was made from; None unless all of it is still stored, as landed files never are."""
-        inputs: Mapping[str, Mapping[str, str]] = record.get("inputs", {})
-        stored = {(t.asset, t.partition, t.data_version) for t in self.index.traces(list(inputs))}
-        wanted = [(name, key, version) for name, found in inputs.items() for key, version in found.items()]
-        if not stored.issuperset(wanted):
-            return None
-        return {(name, ordinal(key)): bytes.fromhex(version) for name, key, version in wanted}
+    def _records(self, asset: str, partition: str, version: str) -> Iterator[dict[str, Any]]:
+        """How a version was made where it was made more than once."""
+        fingerprints = self.index.find(asset, partition, version)
+        for fingerprint in fingerprints if len(fingerprints) > 1 else ():
+            record = self.record_at(asset, partition, fingerprint)
+            if record is not None:
+                yield record
 
     def sweep(self) -> int:
         """Remove what killed writers left half-written; the number of files."""
@@ -382,6 +392,21 @@ class Lake:
         if self.path(trace.asset, trace.partition, trace.fingerprint) != path:
             raise DamagedObject(f"{self.store.root}/{path}", "the object of another partition lies there")
         return trace, record
+
+
+def _inputs_of(
+    record: Mapping[str, Any], stored: Callable[[tuple[str, ...]], set[tuple[str, str, str]]]
+) -> dict[tuple[str, int], bytes] | None:
+    """What a value was made from; None unless all of it is still stored, as landed files never are.
+
+    Args:
+        stored: the asset, partition and data version of all traces of some assets.
+    """
+    inputs: Mapping[str, Mapping[str, str]] = record.get("inputs", {})
+    wanted = [(name, key, version) for name, found in inputs.items() for key, version in found.items()]
+    if not stored(tuple(inputs)).issuperset(wanted):
+        return None
+    return {(name, ordinal(key)): bytes.fromhex(version) for name, key, version in wanted}
 
 
 def _trace(record: Mapping[str, Any], size: int) -> Trace:
