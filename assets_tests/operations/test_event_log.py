@@ -14,6 +14,7 @@ from my_platform.operations.event_log import (
     OpenSqliteEventLogStorage,
     about_materialization,
     evaluation_entry,
+    store_evaluations,
 )
 from my_platform.operations.home import open_instance, prepare_home
 from my_platform.settings import Settings
@@ -65,8 +66,9 @@ def together() -> None:
     def record(context: dg.OpExecutionContext) -> None:
         step = context.run_id, context.job_name, str(context.op_handle)
         for _ in range(2):
-            context.instance.event_log_storage.store_event_batch(
-                [evaluation_entry(evaluation, *step) for evaluation in EVALUATIONS]
+            store_evaluations(
+                context.instance.event_log_storage,
+                [evaluation_entry(evaluation, *step) for evaluation in EVALUATIONS],
             )
 
     record()
@@ -125,32 +127,29 @@ def test_whoever_watches_a_run_hears_of_each_event(instance: dg.DagsterInstance)
         assert heard.wait(timeout=20)
 
 
+def executions(instance: dg.DagsterInstance, job: dg.JobDefinition) -> list[dict[str, object]]:
+    """What is kept of the check evaluations of a run of a job, which are those above."""
+    run = job.execute_in_process(instance=instance)
+    with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
+        rows = connection.execute(
+            sa.text("select * from asset_check_executions where run_id = :run order by id"),
+            {"run": run.run_id},
+        )
+        found = [dict(row._mapping) for row in rows]
+    said = [
+        event.dagster_event.event_specific_data
+        for event in instance.all_logs(run.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        if event.dagster_event
+    ]
+    assert said[: len(EVALUATIONS)] == EVALUATIONS
+    kept = ("asset_key", "check_name", "partition", "execution_status", "materialization_event_storage_id")
+    return [{name: row[name] for name in kept} for row in found]
+
+
 def test_check_evaluations_that_are_written_together_are_those_that_dagster_writes(
     instance: dg.DagsterInstance,
 ) -> None:
-    def executions(job: dg.JobDefinition) -> list[dict[str, object]]:
-        run = job.execute_in_process(instance=instance)
-        with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
-            rows = connection.execute(
-                sa.text("select * from asset_check_executions where run_id = :run"), {"run": run.run_id}
-            )
-            found = [dict(row._mapping) for row in rows]
-        said = [
-            event.dagster_event.event_specific_data
-            for event in instance.all_logs(run.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-            if event.dagster_event
-        ]
-        assert said[: len(EVALUATIONS)] == EVALUATIONS
-        kept = (
-            "asset_key",
-            "check_name",
-            "partition",
-            "execution_status",
-            "materialization_event_storage_id",
-        )
-        return [{name: row[name] for name in kept} for row in found]
-
-    assert executions(together) == executions(one_by_one)
+    assert executions(instance, together) == executions(instance, one_by_one)
     records = instance.event_log_storage.get_asset_check_execution_history(
         dg.AssetCheckKey(KEY, "unique"), limit=1
     )

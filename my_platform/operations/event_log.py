@@ -20,7 +20,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,11 +34,14 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.runs import SqlRunStorage
 
 _INDEX = "index"
 _BUSY_TIMEOUT_S = 30
 # Databases that stay open: the index over all runs, and those of the runs that were used last.
 _MOST_OPEN = 4
+# Connections to PostgreSQL: no limit for a statement, their longest life, and how many more threads may open for a moment.
+_ANY_STATEMENT_MS, _KEPT_S, _MORE_CONNECTIONS = 0, 3600, 20
 _OF_EXECUTION = ("asset_key", "check_name", "partition")
 
 
@@ -85,31 +88,10 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
             return
         if not evaluations:
             return
-        rows = [_log_row(event) for event in evaluations]
-        log, executions = SqlEventLogStorageTable, AssetCheckExecutionsTable
         with self.run_connection(evaluations[0].run_id) as connection:
-            connection.execute(log.insert(), rows)
+            connection.execute(SqlEventLogStorageTable.insert(), [_log_row(event) for event in evaluations])
         with self.index_connection() as connection:
-            numbered = log.insert().returning(log.c.id, sort_by_parameter_order=True)
-            ids = [row[0] for row in connection.execute(numbered, rows)]
-            told = [_execution_row(*each) for each in zip(evaluations, rows, ids, strict=True)]
-            # Where Dagster has planned them, or this run has told them before, the row is there already.
-            place = [executions.c[name] for name in _OF_EXECUTION]
-            of_run = sa.select(*place, executions.c.id).where(
-                executions.c.run_id == evaluations[0].run_id,
-                executions.c.asset_key.in_({row["asset_key"] for row in told}),
-            )
-            known = {tuple(row[:-1]): row[-1] for row in connection.execute(of_run)}
-            old = [
-                {"at": known[where], **row}
-                for row in told
-                if (where := tuple(row[name] for name in _OF_EXECUTION)) in known
-            ]
-            new = [row for row in told if tuple(row[name] for name in _OF_EXECUTION) not in known]
-            if old:
-                connection.execute(executions.update().where(executions.c.id == sa.bindparam("at")), old)
-            if new:
-                connection.execute(executions.insert(), new)
+            _insert_evaluations(connection, evaluations)
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has a table; one that is there stays."""
@@ -174,17 +156,81 @@ def evaluation_entry(
 
 
 def store_evaluations(storage: Any, events: Sequence[dg.EventLogEntry]) -> None:
-    """Store check evaluations of one run: together where the storage is the one above, which others do not take."""
+    """Store check evaluations of one run: together in the storage above and in PostgreSQL, one by one in others."""
     if isinstance(storage, OpenSqliteEventLogStorage):
         storage.store_event_batch(events)
-        return
-    for event in events:
-        storage.store_event(event)
+    elif is_in_postgres(storage):
+        if events:
+            with storage.index_transaction() as connection:
+                _insert_evaluations(connection, events)
+    else:
+        for event in events:
+            storage.store_event(event)
 
 
 def is_in_postgres(storage: Any) -> TypeGuard[SqlEventLogStorage]:
     """Whether an event log lies in PostgreSQL, which gives locks to several machines."""
     return isinstance(storage, SqlEventLogStorage) and hasattr(storage, "postgres_url")
+
+
+def _insert_evaluations(connection: sa.Connection, evaluations: Sequence[dg.EventLogEntry]) -> None:
+    """Log check evaluations of one run, and set their rows of executions."""
+    rows = [_log_row(event) for event in evaluations]
+    log, executions = SqlEventLogStorageTable, AssetCheckExecutionsTable
+    numbered = log.insert().returning(log.c.id, sort_by_parameter_order=True)
+    ids = [row[0] for row in connection.execute(numbered, rows)]
+    told = [_execution_row(*each) for each in zip(evaluations, rows, ids, strict=True)]
+    # Where Dagster has planned them, or this run has told them before, the row is there already.
+    place = [executions.c[name] for name in _OF_EXECUTION]
+    of_run = sa.select(*place, executions.c.id).where(
+        executions.c.run_id == evaluations[0].run_id,
+        executions.c.asset_key.in_({row["asset_key"] for row in told}),
+    )
+    known = {tuple(row[:-1]): row[-1] for row in connection.execute(of_run)}
+    old = [
+        {"at": known[where], **row}
+        for row in told
+        if (where := tuple(row[name] for name in _OF_EXECUTION)) in known
+    ]
+    new = [row for row in told if tuple(row[name] for name in _OF_EXECUTION) not in known]
+    if old:
+        connection.execute(executions.update().where(executions.c.id == sa.bindparam("at")), old)
+    if new:
+        connection.execute(executions.insert(), new)
+
+
+def stay_connected(instance: dg.DagsterInstance) -> None:
+    """Keep a connection to PostgreSQL open for events and one for runs, as Dagster's web server does.
+
+    By itself Dagster connects for each statement, and a materialization needs several. A connection that broke meanwhile
+    is replaced before it is used. Does nothing where events lie elsewhere.
+    """
+    events, runs = instance.event_log_storage, instance.run_storage
+    if not is_in_postgres(events) or not isinstance(runs, SqlRunStorage):
+        return
+    for storage, connected in ((events, events.index_connection), (runs, runs.connect)):
+        storage.optimize_for_webserver(_ANY_STATEMENT_MS, _KEPT_S, _MORE_CONNECTIONS)
+        with connected() as connection:
+            sa.event.listen(connection.engine, "checkout", _check_connected(connection.engine))
+    # While a materialization is stored, Dagster asks for a table over a second connection, which is not kept.
+    ask, there = events.has_table, set[str]()
+
+    def has_table(table_name: str) -> bool:
+        if table_name not in there and ask(table_name):
+            there.add(table_name)
+        return table_name in there
+
+    setattr(events, "has_table", has_table)  # noqa: B010
+
+
+def _check_connected(engine: sa.Engine) -> Callable[[Any, Any, Any], None]:
+    def check(connection: Any, _record: Any, _proxy: Any) -> None:
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise sa.exc.DisconnectionError("PostgreSQL closed a connection") from error
+
+    return check
 
 
 def about_materialization(storage_id: int, run_id: str, timestamp: float) -> Any:
