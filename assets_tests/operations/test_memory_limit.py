@@ -20,13 +20,13 @@ DAYS = 40
 LIMIT = 650_000_000
 BUILT = "group:raw or group:references or group:validated or group:features"
 _CHILD = """
-import json, resource, sys
+import json, sys
+from my_platform.incremental.memory import peak_bytes
 from my_platform.operations.session import opened
 from my_platform.settings import Settings
 with opened(Settings()) as session:
     report = session.refresh(select=sys.argv[1])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print("RESULT", json.dumps({"peak": peak, "failed": report.outcome.failed}))
+print("RESULT", json.dumps({"peak": peak_bytes(), "failed": report.outcome.failed}))
 """
 
 

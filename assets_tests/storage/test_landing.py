@@ -212,16 +212,23 @@ def test_whether_files_stand_still_is_told_without_reading_them(source: Source, 
 
 
 def changing(landing: Landing, change: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """After each read of a file something happens to it; gives the paths that were read."""
-    read, seen = landing.place.read, []
+    """While a file is read something happens to it; gives the paths that were read.
 
-    def read_and_change(path: str) -> bytes:
-        data = read(path)
+    A bucket gives an object whole and says which one: there it happens between the listing and the read.
+    """
+    seen: list[str] = []
+
+    def happen(path: str) -> None:
         seen.append(path)
         change(len(seen))
-        return data
 
-    monkeypatch.setattr(landing.place, "read", read_and_change)
+    if isinstance(landing.place, LandingBucket):
+        bucket = landing.place.bucket
+        get_known = bucket.get_known
+        monkeypatch.setattr(bucket, "get_known", lambda path: (happen(path), get_known(path))[1])
+    else:
+        read = landing.place.read
+        monkeypatch.setattr(landing.place, "read", lambda path: (read(path), happen(path))[0])
     return seen
 
 

@@ -18,6 +18,7 @@ import polars as pl
 
 from my_platform.errors import MemoryLimitError
 
+_KIB = 1024
 SETTING = "MY_PLATFORM_MEMORY_LIMIT"
 # Of what a limit leaves, the share that tables and what is made of them are planned to take: allocators keep some of
 # what was freed, files that are mapped count, and estimates are no measurements.
@@ -114,6 +115,17 @@ def resident_bytes() -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except FileNotFoundError:
         # Not Linux, whose unit is the only one in KiB.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had."""
+    try:
+        with open("/proc/self/status") as file:
+            told = next(line for line in file if line.startswith("VmHWM:"))
+        return int(told.split()[1]) * _KIB
+    except (FileNotFoundError, StopIteration):
+        # On Linux this counts also what the process had that started this one.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

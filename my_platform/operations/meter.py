@@ -5,10 +5,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from my_platform.incremental.memory import peak_bytes
 from my_platform.learning.device_time import DeviceTime, device_time
 from my_platform.operations.platform import Workspace
-
-_KIB = 1024
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Meter:
     def read(self) -> Spent:
         """What was spent since the meter was started; starts it again."""
         wall, cpu, read, asked = self._now()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+        peak = peak_bytes()
         devices = device_time()
         spent = Spent(
             time.time(),

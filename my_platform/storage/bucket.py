@@ -96,12 +96,20 @@ class Bucket:
 
     def get(self, path: str) -> bytes:
         """The bytes of an object; raises FileNotFoundError."""
+        return self.get_known(path)[0]
+
+    def get_known(self, path: str) -> "tuple[bytes, ObjectMeta]":
+        """The bytes of an object, and what is known of it; raises FileNotFoundError."""
         import obstore
 
+        def got() -> "tuple[bytes, ObjectMeta]":
+            answer = obstore.get(self.client, path)
+            return bytes(answer.bytes()), answer.meta
+
         self.traffic.count(get=1)
-        data = self._tried("read", path, lambda: bytes(obstore.get(self.client, path).bytes()))
+        data, known = self._tried("read", path, got)
         self.traffic.count(bytes_read=len(data))
-        return data
+        return data, known
 
     def head(self, path: str) -> "ObjectMeta | None":
         """What is known of an object; None where there is none."""

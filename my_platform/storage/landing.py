@@ -215,12 +215,11 @@ class _Look:
         for _ in range(_MOST_TRIES):
             hashed_at = TraceIndex.now_ns()
             try:
-                data = self.place.read(listed.path)
+                data, after = self.place.read_listed(listed.path)
             except FileNotFoundError:
                 return None
             self.landing.hashed += 1
             digest = content_digest(data)
-            after = self.place.stat(listed.path)
             if after is None:
                 return None
             if after == listed:

@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from my_platform.errors import PlatformError
 from my_platform.storage.bucket import Patience, open_bucket
 from my_platform.storage.objects import create_file, replace_file
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 SUFFIXES = (".parquet", ".csv", ".csv.zst", ".csv.gz")
 _KINDS = {
@@ -65,6 +68,15 @@ class LandingPlace(Protocol):
 
     def read(self, path: str) -> bytes:
         """The bytes of a plain file.
+
+        Raises:
+            FileNotFoundError: there is none any more.
+            Unreadable: it cannot be read.
+        """
+        ...
+
+    def read_listed(self, path: str) -> tuple[bytes, Listed | None]:
+        """The same, and how a listing shows the file now that it was read; None where it is gone.
 
         Raises:
             FileNotFoundError: there is none any more.
@@ -127,6 +139,9 @@ class LandingFolder:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR):
                 raise FileNotFoundError(f"{self.root}/{path} is no plain file") from error
             raise self._unreadable(path, error) from error
+
+    def read_listed(self, path: str) -> tuple[bytes, Listed | None]:
+        return self.read(path), self.stat(path)
 
     def stat(self, path: str) -> Listed | None:
         if os.path.basename(path).startswith("."):
@@ -194,11 +209,14 @@ class LandingBucket:
     def read(self, path: str) -> bytes:
         return self.bucket.get(path)
 
+    def read_listed(self, path: str) -> tuple[bytes, Listed | None]:
+        # The answer that brings an object says what it is: it changes as a whole.
+        data, found = self.bucket.get_known(path)
+        return data, self._found(path, found)
+
     def stat(self, path: str) -> Listed | None:
         found = self.bucket.head(path)
-        return (
-            self._listed(path, found["size"], found["last_modified"], str(found["e_tag"])) if found else None
-        )
+        return self._found(path, found) if found else None
 
     def below(self, folder: str) -> Iterator[str]:
         for path, _, _, _ in self._entries(f"{folder}/"):
@@ -234,6 +252,9 @@ class LandingBucket:
             self.traffic.count(list=1)
             for entry in page.get("Contents", ()):
                 yield entry["Key"].removeprefix(below), entry["Size"], entry["LastModified"], entry["ETag"]
+
+    def _found(self, path: str, found: "ObjectMeta") -> Listed:
+        return self._listed(path, found["size"], found["last_modified"], str(found["e_tag"]))
 
     @staticmethod
     def _listed(path: str, size: int, modified: datetime, tag: str) -> Listed:
