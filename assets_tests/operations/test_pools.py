@@ -1,6 +1,7 @@
 """Assets in a Dagster pool, which admits one run at a time to what must not be shared."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -44,7 +45,7 @@ def test_the_assets_of_a_pool_are_a_node_of_their_own_in_that_pool(pooled: Shop)
 
 
 def test_one_run_goes_into_the_pool_and_out_of_it_again(pooled: Shop) -> None:
-    daily = ["raw/orders", "validated/orders", "shop_week"]
+    daily = ["raw/orders", "validated/orders", "shop_week", "ticket"]
     pooled.session.refresh(select=",".join(daily))
     assert pooled.run(WEEKLY, span=WEEKS).success
     by_run = pooled.session.versions()
@@ -54,3 +55,31 @@ def test_one_run_goes_into_the_pool_and_out_of_it_again(pooled: Shop) -> None:
             event = pooled.events(name, week)[0]
             assert (event.tags or {})["dagster/data_version"] == by_run[name][week]
     assert pooled.session.refresh().as_json()["computed"] == {}
+
+
+def test_what_waits_does_not_keep_later_steps_from_what_they_need(pooled: Shop) -> None:
+    landed, missing = days(20), "2026-01-27"
+    asked = ["raw/orders", "validated/orders", "shop_week", "ahead", "ticket"]
+
+    done = pooled.run(asked, span=(landed[-3], missing))
+
+    versions = pooled.session.versions()
+    assert list(versions["ticket"]) == landed[-3:]
+    assert not done.success
+    assert [event.step_key for event in done.get_step_failure_events()] == ["daily_printer"]
+    told = str(done.get_step_failure_events()[0].step_failure_data.user_failure_data)
+    for day in landed[-3:]:
+        assert f"ahead {day}: waits for validated/orders" in told
+    assert f"ticket {missing}: waits for" in told
+
+
+def test_a_step_fails_where_nothing_is_there_of_what_later_ones_read(pooled: Shop) -> None:
+    done = pooled.run(["raw/orders", "validated/orders", "shop_week", "ticket"], partition="2026-01-27")
+
+    assert [event.step_key for event in done.get_step_failure_events()] == ["daily"]
+    assert "raw/orders 2026-01-27: waits for" in str(done.get_step_failure_events()[0].step_failure_data)
+    assert "ticket" not in pooled.session.versions() or not pooled.session.versions()["ticket"]
+
+
+def days(count: int) -> list[str]:
+    return [(shop.FIRST + timedelta(days=number)).isoformat() for number in range(count)]

@@ -7,7 +7,7 @@ the run finds it. It yields an output only where another node of the same run wa
 that output on all partitions of the run with one data version, so the partitions are logged again after it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +18,7 @@ import dagster as dg
 
 from my_platform.errors import PlatformError
 from my_platform.incremental.declare import Asset, Grain, ordinal
+from my_platform.incremental.planner import Action, waits_for
 from my_platform.learning.registry import Registry
 from my_platform.operations.analysts import keep_current
 from my_platform.operations.check_results import follow, settle, tell_again, to_settle
@@ -31,9 +32,10 @@ from my_platform.operations.outcome import Outcome, Request
 from my_platform.operations.platform import Project, Workspace
 from my_platform.operations.promotion import put_forward
 from my_platform.operations.quality_report import show_quality
-from my_platform.operations.refresh import plan_as_it_is
+from my_platform.operations.refresh import Planned, plan_as_it_is
 from my_platform.operations.retraining.reasons import reason_tags
 from my_platform.operations.specs import Span, asset_spec, check_specs, partitions_of, widest_reads
+from my_platform.storage.lake import partition_key
 
 _BACKFILL_TAG = "dagster/backfill"
 _RANK = {Grain.ONCE: 0, Grain.DAY: 1, Grain.WEEK: 2}
@@ -146,6 +148,16 @@ def _execute(
     for name in asked.awaited | along:
         outcome.waiting.pop(name, None)
     planned = cache(lambda: plan_as_it_is(workspace, heads))
+    later = _later(context, project, names)
+    if later:
+        # Dagster skips all that comes after a step that failed. What waits is told by the last one, but where nothing is
+        # there of an asset that it reads.
+        known = {event.asset_key.to_user_string() for event in events}
+        for name in known | (names - project.ancestors(sorted(later))):
+            outcome.waiting.pop(name, None)
+    elif earlier := _told_last(context, project) - names:
+        for asset, partition, reason in _waits(project, planned(), earlier, keys):
+            outcome.waiting.setdefault(asset, {})[partition] = reason
     follow(workspace, heads, outcome, lambda: planned().entries)
     show_quality(workspace, heads, place.reports, outcome, planned)
     if outcome.faults:
@@ -267,11 +279,10 @@ def _outputs(
     several: bool,
 ) -> Iterator["dg.MaterializeResult[Any]"]:
     """Outputs of the assets that other nodes of this run depend on; without one their steps are skipped."""
-    if len(context.job_def.nodes) == 1:
-        return
-    selected = {key.to_user_string() for key in context.run.asset_selection or ()} or set(project.assets)
-    awaited = {read.asset for name in selected - names for read in project.assets[name].reads.values()}
-    for name in sorted(names & awaited):
+    others = _selected(context, project) - names
+    awaited = {read.asset for name in others for read in project.assets[name].reads.values()}
+    # Dagster takes them parents first.
+    for name in (node.name for node in project.order if node.name in names & awaited):
         found = [event for event in events if event.asset_key == asset_key(name)]
         last = found[-1]
         yield dg.MaterializeResult(
@@ -282,6 +293,43 @@ def _outputs(
         for event in found if several else ():
             context.log_event(event)
         heads.judge_again(name)
+
+
+def _selected(context: dg.AssetExecutionContext, project: Project) -> set[str]:
+    """The assets of a run, of this step and of others."""
+    if len(context.job_def.nodes) == 1:
+        return {key.to_user_string() for key in context.selected_asset_keys}
+    return {key.to_user_string() for key in context.run.asset_selection or ()} or set(project.assets)
+
+
+def _later(context: dg.AssetExecutionContext, project: Project, names: frozenset[str]) -> set[str]:
+    """The assets of a run that read those of a step, directly or not, and are computed after it."""
+    return {
+        name
+        for name in _selected(context, project) - names
+        if not names.isdisjoint(project.ancestors([name]))
+    }
+
+
+def _told_last(context: dg.AssetExecutionContext, project: Project) -> frozenset[str]:
+    """The assets of a run of which no other run of the same backfill tells."""
+    selected = frozenset(_selected(context, project))
+    return selected - _awaited(context, project, selected)
+
+
+def _waits(
+    project: Project, planned: Planned, names: Collection[str], keys: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
+    """The partitions of a run that wait, and what for."""
+    nodes, numbers = {node.name: node for node in project.order}, {ordinal(key) for key in keys}
+    for entry in planned.entries:
+        if entry.action is Action.WAITING and entry.asset in names and entry.key in numbers:
+            node = nodes[entry.asset]
+            yield (
+                entry.asset,
+                partition_key(node.grain, entry.key),
+                waits_for(node, entry.key, planned.states),
+            )
 
 
 def fail_on_problems(outcome: Outcome, *, waiting: bool) -> None:
