@@ -85,10 +85,11 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
             return
         if not evaluations:
             return
+        rows = [_log_row(event) for event in evaluations]
         with self.run_connection(evaluations[0].run_id) as connection:
-            connection.execute(SqlEventLogStorageTable.insert(), [_log_row(event) for event in evaluations])
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
         with self.index_connection() as connection:
-            _insert_evaluations(connection, evaluations)
+            _insert_evaluations(connection, evaluations, rows)
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has a table; one that is there stays."""
@@ -159,7 +160,7 @@ def store_evaluations(storage: Any, events: Sequence[dg.EventLogEntry]) -> None:
     elif is_in_postgres(storage):
         if events:
             with storage.index_transaction() as connection:
-                _insert_evaluations(connection, events)
+                _insert_evaluations(connection, events, [_log_row(event) for event in events])
     else:
         for event in events:
             storage.store_event(event)
@@ -170,9 +171,10 @@ def is_in_postgres(storage: Any) -> TypeGuard[SqlEventLogStorage]:
     return isinstance(storage, SqlEventLogStorage) and hasattr(storage, "postgres_url")
 
 
-def _insert_evaluations(connection: sa.Connection, evaluations: Sequence[dg.EventLogEntry]) -> None:
-    """Log check evaluations of one run, and set their rows of executions."""
-    rows = [_log_row(event) for event in evaluations]
+def _insert_evaluations(
+    connection: sa.Connection, evaluations: Sequence[dg.EventLogEntry], rows: Sequence[dict[str, Any]]
+) -> None:
+    """Log check evaluations of one run by their rows of the log, and set their rows of executions."""
     log, executions = SqlEventLogStorageTable, AssetCheckExecutionsTable
     numbered = log.insert().returning(log.c.id, sort_by_parameter_order=True)
     ids = [row[0] for row in connection.execute(numbered, rows)]

@@ -281,12 +281,12 @@ class Lake:
             head = found.get(ordinal(partition))
             if head is not None:
                 record = self._record_of_head(asset, partition, head.hex(), made_by(partition))
-                inputs = _inputs_of(record, stored) if record and record["code_version"] != code else None
+                if record is None or record["code_version"] == code:
+                    continue
+                inputs = _inputs_of(record, stored)
                 if inputs is not None:
                     accepted[ordinal(partition)] = inputs
-                    others = (
-                        _inputs_of(each, stored) for each in self._records(asset, partition, head.hex())
-                    )
+                    others = (_inputs_of(each, stored) for each in self._other_records(record))
                     alike[ordinal(partition)] = [each for each in others if each and each != inputs]
         reasons = {fingerprint: reason for fingerprint, (_, reason) in refusals.items()}
         return Past(found, traces, frozenset(coded), reasons, accepted, alike)
@@ -301,13 +301,14 @@ class Lake:
                 return record
         return self.record(asset, partition, version)
 
-    def _records(self, asset: str, partition: str, version: str) -> Iterator[dict[str, Any]]:
-        """How a version was made where it was made more than once."""
-        fingerprints = self.index.find(asset, partition, version)
-        for fingerprint in fingerprints if len(fingerprints) > 1 else ():
-            record = self.record_at(asset, partition, fingerprint)
-            if record is not None:
-                yield record
+    def _other_records(self, record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """How else a version of a partition was made."""
+        asset, partition = record["asset"], record["partition"]
+        for fingerprint in self.index.find(asset, partition, record["data_version"]):
+            if fingerprint != record["fingerprint"]:
+                other = self.record_at(asset, partition, fingerprint)
+                if other is not None:
+                    yield other
 
     def sweep(self) -> int:
         """Remove what killed writers left half-written; the number of files."""
