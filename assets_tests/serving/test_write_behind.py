@@ -51,6 +51,17 @@ def test_what_waits_is_written_by_one_transaction(stubborn: Stubborn) -> None:
     assert (stubborn.appended, stubborn.row(3), store.waits) == (1, {"n": 3}, False)
 
 
+def test_the_first_that_waits_is_told_and_no_other(stubborn: Stubborn) -> None:
+    store = WriteBehind(stubborn)
+    told: list[bool] = []
+    store.on_first = lambda: told.append(store.waits)
+    take_in(store, 1, 2)
+    store.flush()
+    store.flush()
+    take_in(store, 3)
+    assert told == [True, True]
+
+
 @pytest.mark.parametrize("read", ["events", "row", "rows"])
 def test_reading_finds_what_waits(stubborn: Stubborn, read: str) -> None:
     store = WriteBehind(stubborn)

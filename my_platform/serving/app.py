@@ -86,6 +86,11 @@ class ScoringService:
         self._service, self._champion, self._log = service, champion, log
         self._health, self._reconcile, self._rhythm = health, reconcile, rhythm or Rhythm()
         self._behind, self._on_start = behind, on_start
+        self._appended = asyncio.Event()
+        if behind is not None:
+            behind.on_first = self._appended.set
+            if behind.waits:
+                self._appended.set()
         self._writer = ThreadPoolExecutor(1, "state", initializer=_step_back)
         self._sets = state.sets
         self.models = RequestModels(service, most_rows)
@@ -161,8 +166,15 @@ class ScoringService:
             await asyncio.to_thread(write_health, self._health, health)
 
     async def _settle_state(self) -> None:
-        if self._behind is not None and self._behind.waits:
-            await asyncio.get_running_loop().run_in_executor(self._writer, self._behind.flush)
+        # A service that idles is not woken.
+        await self._appended.wait()
+        self._appended.clear()
+        if self._behind is not None:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._writer, self._behind.flush)
+            except Exception:
+                self._appended.set()
+                raise
 
     async def _settle_log(self) -> None:
         await asyncio.to_thread(self._log.settle)

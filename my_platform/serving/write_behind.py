@@ -5,7 +5,7 @@ places it touches. What waits here is in the prediction log already, from which 
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,10 +32,14 @@ class WriteBehind:
 
     Reading finds what waits. What is appended is written in its order: after a crash the store holds all of it up to
     some append, and nothing after. One thread uses it, but for `flush`, which any may call.
+
+    Attributes:
+        on_first: called by that thread when something waits where nothing did; it may be set at any time.
     """
 
     def __init__(self, store: StateStore) -> None:
         self._store = store
+        self.on_first: Callable[[], None] = lambda: None
         self._now, self._written = _Batch(), _Batch()
         # One for the change of batches, which appending waits for, and one for writing, which takes its time.
         self._change, self._writing = threading.Lock(), threading.Lock()
@@ -56,6 +60,8 @@ class WriteBehind:
             for row in rows:
                 batch.rows.append(row)
                 batch.keys.add(row.key)
+        if batch.appended == 1:
+            self.on_first()
         if batch.appended >= MOST_WAITING:
             self.flush()
 
