@@ -318,6 +318,18 @@ def inputs_that_came_back_are_those_that_were_accepted_last(folder: Path) -> Non
 
 
 @history
+def inputs_that_came_back_are_kept_to_when_others_are_refused(folder: Path) -> None:
+    graph = (Source("s"), Derived("gate", "gate", (Window("s"),)))
+    world = World(folder, graph)
+    for last in [(1, 2), (1, 3), (1, 2), (4, 3)]:
+        world.land("s", day(0), (1, 1, *last))
+        world.refresh()
+    # The new code would refuse what came in between, too.
+    world.write_code(world.code.edited("gate", 4))
+    expect(world, gate=[0])
+
+
+@history
 def what_is_reported_by_hand_is_seen_through(folder: Path) -> None:
     world = World(folder, DIAMOND)
     land_days(world, "s", 0, (1,), (2,), (3,))

@@ -81,6 +81,7 @@ class MemoryHeads:
     def __init__(self) -> None:
         self.now: dict[str, dict[str, str]] = {}
         self.fingerprints: dict[Part, str] = {}
+        self.events: list[tuple[Part, str]] = []
         self.lock = threading.RLock()
 
     def seen_by(self, log: Log) -> "SeenHeads":
@@ -101,10 +102,15 @@ class SeenHeads:
     def made_by(self, asset: str, partition: str) -> str | None:
         return self.heads.fingerprints.get((asset, partition))
 
+    def history(self, asset: str, partition: str) -> list[tuple[int, str]]:
+        events = enumerate(self.heads.events)
+        return [(number, version) for number, (part, version) in events if part == (asset, partition)]
+
     def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:
         self.log.cross(inside=self.inside)
         self.heads.now.setdefault(asset, {})[partition] = version
         self.heads.fingerprints[asset, partition] = metadata["fingerprint"]
+        self.heads.events.append(((asset, partition), version))
         self.log.emitted.append((asset, partition, version))
         self.log.cross(inside=self.inside)
 
@@ -112,6 +118,7 @@ class SeenHeads:
         self.log.cross(inside=self.inside)
         self.heads.now.setdefault(asset, {})[partition] = ABSENT
         self.heads.fingerprints.pop((asset, partition), None)
+        self.heads.events.append(((asset, partition), ABSENT))
         self.log.emitted.append((asset, partition, ABSENT))
         self.log.cross(inside=self.inside)
 

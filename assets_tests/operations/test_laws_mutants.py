@@ -1,6 +1,6 @@
 """Planted mistakes: each is one that a platform of this kind can make, and the laws tell every one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from my_platform.incremental.declare import Grain
 from my_platform.operations import execution, platform
 from my_platform.operations.asset_run import AssetRun
 from my_platform.operations.inputs import Inputs
+from my_platform.storage import accepted
 from my_platform.storage import lake as lakes
 from my_platform.storage import landing as landings
 from my_platform.storage.lake import Lake
@@ -449,6 +450,15 @@ def accepted_inputs_are_those_of_any_equal_value(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(SeenHeads, "made_by", made_by)
     assert MemoryHeads().fingerprints == {}
+
+
+@mutant("inputs_that_came_back_are_kept_to_when_others_are_refused", "exact")
+def accepted_inputs_are_those_of_the_last_event(monkeypatch: pytest.MonkeyPatch, hit: Hit) -> None:
+    def first(records: Sequence[Mapping[str, Any]], _: object) -> Mapping[str, Any]:
+        hit()
+        return records[0]
+
+    monkeypatch.setattr(accepted, "_current_last", first)
 
 
 @mutant("a_gate_refuses_and_the_code_changes", "exact")

@@ -10,6 +10,7 @@ import pytest
 from assets_tests.operations import shop
 from assets_tests.operations.dagster_shop import day
 from my_platform.operations.session import Session, opened
+from my_platform.storage.lake import ABSENT
 
 VALID = dg.AssetKey(["validated", "orders"])
 
@@ -63,3 +64,20 @@ def test_a_refusal_is_observed_once_however_often_it_is_told(session: Session) -
     for _ in range(3):
         assert list(session.refresh().outcome.failed) == ["raw/orders"]
     assert len(session.instance.fetch_observations(dg.AssetKey(["raw", "orders"]), limit=10).records) == 1
+
+
+def test_the_events_of_a_partition_are_its_history(session: Session) -> None:
+    path = Path(session.workspace.landing.place.root) / "orders" / f"{day(0)}.csv"
+    landed = path.read_text()
+    raw = [session.versions()["raw/orders"][day(0)]]
+    for text in (landed.replace(",100", ",200"), landed):
+        path.write_text(text)
+        session.refresh()
+        raw.append(session.versions()["raw/orders"][day(0)])
+    path.unlink()
+    session.refresh()
+    told = session.heads.history("raw/orders", day(0))
+    assert [version for _, version in sorted(told)] == [*raw, ABSENT]
+    assert (raw[0], len({*raw})) == (raw[2], 2)
+    numbers = [number for name in session.versions() for number, _ in session.heads.history(name, day(0))]
+    assert len(numbers) == len({*numbers})

@@ -124,6 +124,9 @@ class Known:
     def made_by(self, asset: str, partition: str) -> str | None:
         return None
 
+    def history(self, asset: str, partition: str) -> list[tuple[int, str]]:
+        return []
+
 
 def chain(length: int) -> list[Asset]:
     """Raw and validated orders, and daily tables that each read the one before."""

@@ -42,6 +42,9 @@ class MemoryHeads:
         found = [m["fingerprint"] for a, p, m in self.events if (a, p) == (asset, partition)]
         return found[-1] if found else None
 
+    def history(self, asset: str, partition: str) -> list[tuple[int, str]]:
+        return []
+
     def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:
         self.now.setdefault(asset, {})[partition] = version
         self.events.append((asset, partition, metadata))

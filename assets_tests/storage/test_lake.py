@@ -281,16 +281,45 @@ def test_a_refusal_is_told_with_the_inputs_that_were_accepted_before_under_older
     assert past(lake, {DAY: data_version(ONE)}, code="c0").accepted == {}
 
 
-def test_other_inputs_that_gave_the_same_version_are_told_with_it(lake: Lake) -> None:
+class Told:
+    """Events of heads: which fingerprint made the present one, and the versions that a partition has had."""
+
+    def __init__(self, made_by: str, *versions: str) -> None:
+        self._made_by, self._versions = made_by, versions
+
+    def made_by(self, asset: str, partition: str) -> str:
+        return self._made_by
+
+    def history(self, asset: str, partition: str) -> list[tuple[int, str]]:
+        return list(enumerate(self._versions)) if asset == "raw" else []
+
+
+V_ONE, V_OTHER = data_version(ONE), data_version(OTHER)
+
+
+@pytest.mark.parametrize(
+    ("versions", "last"),
+    [
+        ((V_ONE, V_OTHER, "f" * 32), V_OTHER),
+        ((V_OTHER, V_ONE, "f" * 32), V_ONE),
+        # It came back, of which no event of the head tells.
+        ((V_OTHER, V_ONE, V_OTHER, ABSENT, "f" * 32), V_OTHER),
+        ((), V_ONE),
+    ],
+    ids=["second", "first", "first again", "untold"],
+)
+def test_of_inputs_that_gave_the_same_version_those_that_were_current_last_were_accepted_last(
+    lake: Lake, versions: tuple[str, ...], last: str
+) -> None:
     commit(lake, OTHER, F3, asset="raw")
     commit(lake, ONE, F1, asset="raw")
-    commit(lake, ONE, F1, code="c0", record={"inputs": {"raw": {DAY: data_version(OTHER)}}})
-    commit(lake, ONE, F2, code="c0", record={"inputs": {"raw": {DAY: data_version(ONE)}}})
+    commit(lake, ONE, F1, code="c0", record={"inputs": {"raw": {DAY: V_OTHER}}})
+    commit(lake, ONE, F2, code="c0", record={"inputs": {"raw": {DAY: V_ONE}}})
     lake.index.refuse("a/b", DAY, F3, "too few rows")
-    found = lake.past("a/b", Grain.DAY, "c1", {DAY: data_version(ONE)}, lambda _: F2)
-    raw = ("raw", ordinal(DAY))
-    assert found.accepted == {ordinal(DAY): {raw: bytes.fromhex(data_version(ONE))}}
-    assert found.alike == {ordinal(DAY): [{raw: bytes.fromhex(data_version(OTHER))}]}
+    found = lake.past("a/b", Grain.DAY, "c1", {DAY: V_ONE}, Told(F2, *versions))
+    raw, other = ("raw", ordinal(DAY)), V_ONE if last == V_OTHER else V_OTHER
+    assert found.accepted == {ordinal(DAY): {raw: bytes.fromhex(last)}}
+    assert found.alike == {ordinal(DAY): [{raw: bytes.fromhex(other)}]}
 
 
 # The index -------------------------------------------------------------------------------------------------

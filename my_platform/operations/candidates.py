@@ -66,6 +66,9 @@ class CandidateHeads:
         held = self.book.fingerprint(self.name, asset, partition)
         return self.current.made_by(asset, partition) if held is None else held or None
 
+    def history(self, asset: str, partition: str) -> list[tuple[int, str]]:
+        return self.current.history(asset, partition)
+
     def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:
         held = Held(asset, partition, version, metadata.get("fingerprint", ""))
         self._set.append(held)

@@ -83,7 +83,7 @@ class Execution:
             node.grain,
             node.code,
             heads,
-            lambda partition: self.heads.made_by(node.name, partition),
+            self.heads,
         )
 
     def _stale(self, nodes: Sequence[Node], heads: Mapping[str, Mapping[str, str]]) -> dict[str, set[int]]:

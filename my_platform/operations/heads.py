@@ -29,6 +29,7 @@ _INPUT_VERSION_TAG = "dagster/input_data_version"
 _INPUT_POINTER_TAG = "dagster/input_event_pointer"
 # Of the database: it has the heads of one home, however many machines share it.
 HEADS_LOCK = "heads"
+_EVENTS_OF_A_PARTITION = 10_000
 _SEVERITY = {"warn": dg.AssetCheckSeverity.WARN, "error": dg.AssetCheckSeverity.ERROR}
 
 
@@ -106,6 +107,15 @@ class DagsterHeads:
         materialization = records[0].asset_materialization if records else None
         found = materialization.metadata.get("fingerprint") if materialization else None
         return found.value if isinstance(found, dg.TextMetadataValue) else None
+
+    def history(self, asset: str, partition: str) -> list[tuple[int, str]]:
+        """The data versions that a partition has had, by the numbers of their events."""
+        records = self.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key(asset), asset_partitions=[partition] if partition else None),
+            limit=_EVENTS_OF_A_PARTITION,
+        ).records
+        found = [(record.storage_id, record.asset_materialization) for record in records]
+        return [(number, (made.tags or {}).get(DATA_VERSION_TAG, "")) for number, made in found if made]
 
     def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:
         """Write a materialization event of the run that is under way."""

@@ -7,17 +7,14 @@ from typing import Any, Protocol
 
 from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.planner import Node
+from my_platform.storage.accepted import Events
 
 
-class Heads(Protocol):
+class Heads(Events, Protocol):
     """Which data version each partition has now, as the orchestrator records it."""
 
     def read(self, assets: Sequence[str]) -> dict[str, dict[str, str]]:
         """Data version by partition by asset; withdrawn partitions read ``absent``."""
-        ...
-
-    def made_by(self, asset: str, partition: str) -> str | None:
-        """The fingerprint of the head of a partition, where it is known."""
         ...
 
     def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:

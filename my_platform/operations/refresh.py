@@ -1,6 +1,5 @@
 """Refresh: bring everything up to date with as few Dagster runs as it takes, and none when nothing is owed."""
 
-import functools
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -101,7 +100,7 @@ def plan_as_it_is(
             node.grain,
             node.code,
             current.get(node.name, {}),
-            functools.partial(heads.made_by, node.name),
+            heads,
         )
         state, found = plan_asset(node, states, past, *workspace.domain(node), allowed)
         states[node.name] = state

@@ -5,10 +5,9 @@ but the fingerprint, so whoever computes the same thing writes the same name, an
 carries the record of its making, and its data version, in its own metadata.
 """
 
-import functools
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from my_platform.incremental.content import data_version
 from my_platform.incremental.declare import Grain, day_key, ordinal
 from my_platform.incremental.parts import Parts, version_of_parts
 from my_platform.incremental.planner import Past
+from my_platform.storage.accepted import Events, accepted_inputs
 from my_platform.storage.objects import BucketStore, FolderStore
 from my_platform.storage.sealed import (
     check_seal,
@@ -241,12 +241,12 @@ class Lake:
         grain: Grain,
         code: str,
         heads: Mapping[str, str],
-        made_by: Callable[[str], str | None] = lambda _: None,
+        events: Events | None = None,
     ) -> Past:
         """What the planner needs to know of an asset; heads that name no stored object are seen through.
 
         Args:
-            made_by: the fingerprint of a partition's head, where it is known.
+            events: those of the heads, where they are known.
         """
         traces: dict[bytes, bytes] = {}
         coded: set[int] = set()
@@ -272,43 +272,13 @@ class Lake:
             if name == asset
         }
 
-        @functools.cache
-        def stored(names: tuple[str, ...]) -> set[tuple[str, str, str]]:
-            return {(t.asset, t.partition, t.data_version) for t in self.index.traces(list(names))}
-
+        refused = {partition for partition, _ in refusals.values()}
+        current = {p: found[key].hex() for p in sorted(refused) if (key := ordinal(p)) in found}
         accepted, alike = {}, {}
-        for partition in {partition for partition, _ in refusals.values()}:
-            head = found.get(ordinal(partition))
-            if head is not None:
-                record = self._record_of_head(asset, partition, head.hex(), made_by(partition))
-                if record is None or record["code_version"] == code:
-                    continue
-                inputs = _inputs_of(record, stored)
-                if inputs is not None:
-                    accepted[ordinal(partition)] = inputs
-                    others = (_inputs_of(each, stored) for each in self._other_records(record))
-                    alike[ordinal(partition)] = [each for each in others if each and each != inputs]
+        for partition, inputs, others in accepted_inputs(self, asset, current, code, events):
+            accepted[ordinal(partition)], alike[ordinal(partition)] = inputs, others
         reasons = {fingerprint: reason for fingerprint, (_, reason) in refusals.items()}
         return Past(found, traces, frozenset(coded), reasons, accepted, alike)
-
-    def _record_of_head(
-        self, asset: str, partition: str, version: str, fingerprint: str | None
-    ) -> dict[str, Any] | None:
-        """How a head was made. Several objects may hold its version; its fingerprint tells them apart."""
-        if fingerprint is not None and fingerprint in self.index.find(asset, partition, version):
-            record = self.record_at(asset, partition, fingerprint)
-            if record is not None:
-                return record
-        return self.record(asset, partition, version)
-
-    def _other_records(self, record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """How else a version of a partition was made."""
-        asset, partition = record["asset"], record["partition"]
-        for fingerprint in self.index.find(asset, partition, record["data_version"]):
-            if fingerprint != record["fingerprint"]:
-                other = self.record_at(asset, partition, fingerprint)
-                if other is not None:
-                    yield other
 
     def sweep(self) -> int:
         """Remove what killed writers left half-written; the number of files."""
@@ -393,21 +363,6 @@ class Lake:
         if self.path(trace.asset, trace.partition, trace.fingerprint) != path:
             raise DamagedObject(f"{self.store.root}/{path}", "the object of another partition lies there")
         return trace, record
-
-
-def _inputs_of(
-    record: Mapping[str, Any], stored: Callable[[tuple[str, ...]], set[tuple[str, str, str]]]
-) -> dict[tuple[str, int], bytes] | None:
-    """What a value was made from; None unless all of it is still stored, as landed files never are.
-
-    Args:
-        stored: the asset, partition and data version of all traces of some assets.
-    """
-    inputs: Mapping[str, Mapping[str, str]] = record.get("inputs", {})
-    wanted = [(name, key, version) for name, found in inputs.items() for key, version in found.items()]
-    if not stored(tuple(inputs)).issuperset(wanted):
-        return None
-    return {(name, ordinal(key)): bytes.fromhex(version) for name, key, version in wanted}
 
 
 def _trace(record: Mapping[str, Any], size: int) -> Trace:

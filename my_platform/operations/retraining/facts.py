@@ -52,9 +52,7 @@ def weeks_of(workspace: Workspace, heads: Heads, planned: Planned, contender: Co
     """The weeks of a model, as if all of them were wanted."""
     node = replace(workspace.project.nodes[contender.model], wanted="")
     current = heads.read([node.name])[node.name]
-    past = workspace.lake.past(
-        node.name, node.grain, node.code, current, lambda p: heads.made_by(node.name, p)
-    )
+    past = workspace.lake.past(node.name, node.grain, node.code, current, heads)
     state, entries = plan_asset(node, planned.states, past, *workspace.domain(node))
     undecided = set(state.keys()) - workspace.wanted[node.name]
     costs = {entry.key for entry in entries if entry.action is not Action.REUSE}
