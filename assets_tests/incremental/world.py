@@ -263,7 +263,8 @@ class World:
         log = Log()
         build = self.expected(allowed)
         plan = None if options or self.damaged or self.cut_off else self.process().look_ahead(allowed)
-        self.cut_off = False
+        # What a killed process stored and did not index is found by a refresh that may look for it.
+        self.cut_off = self.cut_off and allowed is not None
         report = self.process(log).refresh(allowed, **options)
         self._check_calls(build, log)
         if plan is not None and not build.refused:

@@ -1,7 +1,8 @@
-"""Six weeks of a platform that nobody looks after: what lands on each day, as the world would have it.
+"""Fourteen weeks of a platform that nobody looks after: what lands on each day, as the world would have it.
 
 The clock is that of landing: a day has come when its files lie there. Every happening ends with a home that owes
-nothing, and is held against a refresh of a second home that sees the same landing and has no daemon.
+nothing, and is held against a refresh of a second home that sees the same landing, with the decisions to retrain that
+lie there, and has no daemon.
 """
 
 import os
@@ -27,9 +28,15 @@ from my_platform.operations.session import Session
 
 BEFORE = 49
 """Days that have landed when the daemon starts: enough for weeks that are trained, tested and judged."""
-DAYS, DRIFT = 70, BEFORE + 20
+DAYS, DRIFT = 98, BEFORE + 20
 POPULATION = SimulatorConfig(customers=300, terminals=600, seed=5)
-SETTINGS: dict[str, object] = {"boosting_rounds": 30, "training_window_days": 14, "promote": "gate"}
+POLICY = "labelled_weeks=3,decay=0.05,cool_down_days=7"
+SETTINGS: dict[str, object] = {
+    "boosting_rounds": 30,
+    "training_window_days": 14,
+    "promote": "gate",
+    "retraining": POLICY,
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,30 @@ class Happening:
 def begin(landing: Path) -> None:
     """The days before the month."""
     land_simulation(landing, first=FIRST, days=BEFORE, config=POPULATION, closed=True)
+
+
+def land(happening: Happening, staged: Path, landing: Path) -> None:
+    """Let something happen to a copy of the landing, and then all of it at once to the landing itself.
+
+    Who looks in between would see half of it, and may rightly decide by that.
+    """
+    before = _files(staged)
+    happening.happens(staged)
+    after = _files(staged)
+    ready = []
+    for path in sorted(path for path, about in after.items() if before.get(path) != about):
+        place = landing / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        ready.append((Path(shutil.copyfile(staged / path, place.with_name(f".{place.name}"))), place))
+    for hidden, place in ready:
+        hidden.replace(place)
+    for path in before.keys() - after.keys():
+        (landing / path).unlink()
+
+
+def _files(folder: Path) -> dict[Path, tuple[int, int]]:
+    found = ((path.relative_to(folder), path.stat()) for path in folder.rglob("*") if path.is_file())
+    return {path: (about.st_ino, about.st_mtime_ns) for path, about in found}
 
 
 def day(number: int) -> str:
@@ -108,7 +139,7 @@ def happenings(aside: Path) -> list[Happening]:
         ),
         Happening("two weeks after", days(14)),
         Happening("labels of these", days(14)),
-        Happening("weeks that are judged by what is known now", days(14)),
+        *(Happening(f"weeks that are judged by what is known now, {n}", days(14)) for n in (1, 2, 3)),
     ]
 
 
