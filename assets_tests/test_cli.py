@@ -189,8 +189,7 @@ def test_evaluation_has_metrics_and_spans(home: Path) -> None:
     found = call("--home", home, "evaluation", "--json").json
     assert found["week"] == WEEKS[-1]
     assert all(
-        isinstance(found["metrics"][m], float)
-        for m in ("auc_roc", "average_precision", "card_precision_at_100")
+        isinstance(found["metrics"][m], float) for m in ("auc_roc", "average_precision", "precision_at_100")
     )
     for part in ("train", "test"):
         assert {"from", "to", "rows", "frauds"} <= set(found[part])

@@ -29,13 +29,13 @@ def main() -> None:
     load = os.getloadavg()
     found = of_weeks(WEEKS)
     rows = [
-        [str(t0), f"{each.auc_roc:.4f}", f"{each.average_precision:.4f}", f"{each.card_precision.mean:.4f}"]
+        [str(t0), f"{each.auc_roc:.4f}", f"{each.average_precision:.4f}", f"{each.precision_at_k.mean:.4f}"]
         for t0, each in found.items()
     ]
     means = [
         np.mean([getattr(each, name) for each in found.values()]) for name in ("auc_roc", "average_precision")
     ]
-    cards = np.mean([each.card_precision.mean for each in found.values()])
+    cards = np.mean([each.precision_at_k.mean for each in found.values()])
     lines = [
         "Probabilities of fraud by hidden-Markov filters over cards and terminals (`benchmarks/_generator.py`), "
         "which know how the data were generated and, of labels and amounts, only what was known at each "
@@ -73,7 +73,7 @@ def of_weeks(weeks: Sequence[date]) -> dict[date, Evaluation]:
     found = {}
     for t0 in weeks:
         tested = protocol.test_rows(scored.lazy(), labels.lazy(), t0).select(
-            day=pl.col("TX_DATETIME").dt.date(), card="CUSTOMER_ID", score="score", fraud="IS_FRAUD"
+            day=pl.col("TX_DATETIME").dt.date(), cluster="CUSTOMER_ID", score="score", label="IS_FRAUD"
         )
         found[t0] = evaluate(tested.collect(), CARDS_A_DAY)
     return found

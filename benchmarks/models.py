@@ -29,7 +29,7 @@ _MODELS = {
     "fraud_tabm": ("fraud_tabm", "fraud_tabm_onnx", "tabm_predictions", "tabm_evaluation"),
     "fraud_blend": ("fraud_blend", "blend_predictions", "blend_evaluation"),
 }
-_FIGURES = ("auc_roc", "average_precision", "card_precision_at_100")
+_FIGURES = ("auc_roc", "average_precision", "precision_at_100")
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
             f"{line.model} (published)",
             f"{line.auc_roc:.3f}",
             f"{line.average_precision:.3f}",
-            f"{line.card_precision:.3f}",
+            f"{line.precision_at_k:.3f}",
             "",
         ]
         for line in PUBLISHED_FOR_WEEK
@@ -130,7 +130,7 @@ def _by_scenario(found: Mapping[str, Any]) -> list[list[str]]:
     return [
         [
             value,
-            str(each["frauds"]),
+            str(each["positives"]),
             *(f"{parts[model][value]['average_precision']['value']:.3f}" for model in _MODELS),
         ]
         for value, each in parts["fraud_lightgbm"].items()

@@ -193,7 +193,7 @@ def compare(homes: ReplayHomes) -> Compared:
         online={
             "auc_roc": figures.auc_roc,
             "average_precision": figures.average_precision,
-            f"card_precision_at_{CARDS_A_DAY}": figures.card_precision.mean,
+            f"precision_at_{CARDS_A_DAY}": figures.precision_at_k.mean,
         },
         offline=report["models"][MODEL],
     )

@@ -119,10 +119,10 @@ def test_a_chosen_threshold_is_shown_with_what_it_costs(call: Commands) -> None:
 
     found = call("threshold", "--checks", "5", "--why", "two analysts")
 
-    assert (found["present"]["cards_a_day"], found["present"]["why"]) == (5, "two analysts")
+    assert (found["present"]["checks_a_day"], found["present"]["why"]) == (5, "two analysts")
     present, ten = found["choices"]["present"], found["choices"]["10 checks"]
-    assert present["cards_a_day"] <= 5 < ten["cards_a_day"] <= 10
-    assert 0 < present["frauds_caught"] < ten["frauds_caught"] < 1
+    assert present["checks_a_day"] <= 5 < ten["checks_a_day"] <= 10
+    assert 0 < present["positives_caught"] < ten["positives_caught"] < 1
     assert 0 < present["amount_caught"] < 1
     by_cost = call("threshold", "--cost-of-check", "5", "--share-of-amount", "1", "--why", "costs")
     assert (by_cost["present"]["by"], by_cost["present"]["version"]) == ("cost", 2)
@@ -133,12 +133,18 @@ def test_a_threshold_is_chosen_in_one_way_and_with_a_reason(call: Commands) -> N
     for words, problem in (
         (("--checks", "5"), "--why"),
         (("--checks", "5", "--score", "0.5", "--why", "x"), "one threshold"),
-        (("--cost-of-check", "5", "--why", "x"), "--cost-of-fraud"),
+        (("--cost-of-check", "5", "--why", "x"), "--cost-of-miss"),
         (("--share-of-amount", "1", "--why", "x"), "--cost-of-check"),
         (("--score", "2", "--why", "x"), "from 0 to 1"),
     ):
         with pytest.raises(PlatformError, match=problem):
             call("threshold", *words)
+
+
+def test_a_person_reads_the_words_of_the_domain(call: Commands) -> None:
+    shown = CliRunner().invoke(app, ["--home", str(call.home), "threshold"]).stdout
+
+    assert all(said in shown for said in ("cards a day", "of them genuine", "frauds caught"))
 
 
 def test_models_of_one_recipe_do_not_differ(call: Commands) -> None:

@@ -1,4 +1,4 @@
-"""What a domain is about stands in its folder: the platform around it knows none by name."""
+"""What a domain is about stands in its folder: the platform around it knows none by name, nor by its words."""
 
 import ast
 import re
@@ -14,21 +14,26 @@ from my_platform.settings import Settings
 
 PACKAGE = Path(fraud.__file__).parents[2]
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "domains" not in path.relative_to(PACKAGE).parts)
-# Where a search for few rows among many is measured, these are called frauds, and what hangs together cards: so are
-# the columns of its figures, and so they stand in JSON, in bundles and in ledgers. The list may only become shorter.
-SPEAK_OF_FRAUDS = {
-    "commands/threshold.py",
-    "learning/bootstrap.py",
-    "learning/decisions.py",
-    "learning/detection.py",
-    "learning/evaluation.py",
-    "learning/metrics.py",
+# With what else the package holds, such as the page of the service.
+FILES = [
+    *MODULES,
+    *(
+        path
+        for path in PACKAGE.rglob("*")
+        if path.suffix in {".html", ".json", ".sql", ".toml", ".yaml", ".yml"}
+        and not {"domains", "__pycache__"} & set(path.relative_to(PACKAGE).parts)
+    ),
+]
+# A card is one of a model there, and a box on a page everywhere.
+OF_MODELS = {
     "learning/model_card.py",
-    "learning/slices.py",
-    "learning/thresholds.py",
-    "serving/monitor.py",
-    "serving/monitor_page.py",
+    "learning/publishing.py",
+    "learning/registry.py",
+    "operations/models.py",
+    "operations/promotion.py",
+    "scaffold/parts.py",
 }
+BOX = r'class="card|\.card\b|--card\b'
 # Names that a domain may share with the platform or with any other domain.
 COMMON = {
     "X",
@@ -92,9 +97,15 @@ def test_no_module_outside_names_what_a_domain_is_made_of(domain: object, tmp_pa
     assert {path: names for path, names in said.items() if names} == {}
 
 
-def test_only_the_search_for_few_rows_among_many_speaks_of_frauds() -> None:
-    speaking = {relative(path) for path in MODULES if re.search("fraud", path.read_text(), re.I)}
-    assert speaking - {"settings.py"} == SPEAK_OF_FRAUDS
+def test_only_the_setting_speaks_of_fraud() -> None:
+    speaking = [relative(path) for path in FILES if re.search("fraud", path.read_text(), re.I)]
+    assert speaking == ["settings.py"]
+
+
+def test_no_file_outside_speaks_of_bank_cards() -> None:
+    card = re.compile(r"(?<![a-z])cards?(?![a-z])", re.I)
+    speaking = {relative(path) for path in FILES if card.search(re.sub(BOX, "", path.read_text()))}
+    assert speaking == OF_MODELS
 
 
 def test_a_home_of_another_domain_loads_nothing_of_fraud() -> None:

@@ -18,22 +18,22 @@ ROWS = st.lists(
 ).filter(lambda rows: 0 < sum(row[0] for row in rows) < len(rows))
 
 
-def scored_week(rows: int = 4_000, cards: int = 300, skill: float = 3.0, seed: int = 5) -> pl.DataFrame:
+def scored_week(rows: int = 4_000, clusters: int = 300, skill: float = 3.0, seed: int = 5) -> pl.DataFrame:
     random = np.random.default_rng(seed)
-    fraud = random.random(rows) < 0.05
-    log_odds = random.normal(-4, 1, rows) + skill * fraud
+    label = random.random(rows) < 0.05
+    log_odds = random.normal(-4, 1, rows) + skill * label
     return pl.DataFrame(
         {
             "day": [DAY + timedelta(days=int(n)) for n in random.integers(0, 7, rows)],
-            "card": random.integers(0, cards, rows),
+            "cluster": random.integers(0, clusters, rows),
             "score": 1 / (1 + np.exp(-log_odds)),
-            "fraud": fraud,
+            "label": label,
         }
     )
 
 
 def paired(week: pl.DataFrame, champion: pl.Series) -> PairedWeek:
-    return PairedWeek(week["fraud"], week["card"], week["score"], champion)
+    return PairedWeek(week["label"], week["cluster"], week["score"], champion)
 
 
 @given(rows=ROWS, counts=st.lists(st.integers(0, 3), min_size=6, max_size=6))
@@ -45,13 +45,13 @@ def test_a_cluster_drawn_several_times_counts_as_so_many_copies_of_its_rows(
         np.array([row[0] for row in rows]), np.array([row[1] for row in rows]), np.array([r[2] for r in rows])
     )
     copied = [row for row in rows for _ in range(counts[row[2]])]
-    fraud, score = [row[0] for row in copied], [row[1] for row in copied]
+    label, score = [row[0] for row in copied], [row[1] for row in copied]
     found = ranking.measure(np.array(counts))
-    if sum(fraud) in (0, len(fraud)):
+    if sum(label) in (0, len(label)):
         assert np.isnan(found).all()
     else:
         assert found == pytest.approx(
-            (metrics.average_precision(fraud, score), metrics.auc_roc(fraud, score))
+            (metrics.average_precision(label, score), metrics.auc_roc(label, score))
         )
 
 
@@ -60,8 +60,8 @@ def test_the_figures_in_the_middle_are_those_of_the_evaluation() -> None:
     found, figures = figure_intervals(week, k=20, replicates=2), metrics.evaluate(week, k=20)
     assert found["average_precision"].value == pytest.approx(figures.average_precision)
     assert found["auc_roc"].value == pytest.approx(figures.auc_roc)
-    assert found["card_precision"].value == pytest.approx(figures.card_precision.mean)
-    assert found["calibration"].value == pytest.approx(week["score"].sum() / week["fraud"].sum())
+    assert found["precision_at_k"].value == pytest.approx(figures.precision_at_k.mean)
+    assert found["calibration"].value == pytest.approx(week["score"].sum() / week["label"].sum())
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_one_nearly_so() -> None:
@@ -80,8 +80,8 @@ def test_the_order_of_rows_does_not_matter() -> None:
         assert (turned.value, turned.low, turned.high) == pytest.approx((found.value, found.low, found.high))
 
 
-def test_copies_of_a_cards_rows_make_no_interval_narrower() -> None:
-    alone = scored_week().with_columns(card=pl.int_range(pl.len()))
+def test_copies_of_a_clusters_rows_make_no_interval_narrower() -> None:
+    alone = scored_week().with_columns(cluster=pl.int_range(pl.len()))
 
     def width(frame: pl.DataFrame) -> float:
         found = figure_intervals(frame, 20)["average_precision"]
@@ -100,9 +100,9 @@ def test_a_better_challenger_is_told_from_an_equal_one() -> None:
     assert (equal.value, equal.low, equal.high) == (0, 0, 0)
 
 
-def test_a_comparison_without_weeks_or_without_frauds_is_refused() -> None:
+def test_a_comparison_without_weeks_or_without_positives_is_refused() -> None:
     with pytest.raises(Refused, match="at least one week"):
         difference_interval([])
-    genuine = scored_week().filter(~pl.col("fraud"))
+    negative = scored_week().filter(~pl.col("label"))
     with pytest.raises(Refused, match="none of one of them"):
-        difference_interval([paired(genuine, genuine["score"])])
+        difference_interval([paired(negative, negative["score"])])

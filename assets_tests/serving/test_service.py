@@ -254,7 +254,7 @@ def test_a_threshold_that_people_choose_is_followed_and_outlives_the_champion(
     ledger.choose("fraud", ByChecks(10), who="ann", why="few people")
     until(lambda: told()["threshold_policy"]["version"] == 2)
     policy = told()["threshold_policy"]
-    assert (policy["by"], policy["cards_a_day"], bool(policy["note"])) == (
+    assert (policy["by"], policy["checks_a_day"], bool(policy["note"])) == (
         "checks",
         10,
         told()["threshold"] == 0.5,

@@ -8,6 +8,8 @@ import typer
 
 from my_platform.commands.console import Json, complain, print_json, settings_of_call, show_table
 from my_platform.errors import PlatformError
+from my_platform.learning.words import WORDS, Words
+from my_platform.settings import Settings
 
 _CHECKS_SHOWN = (10, 20, 50, 100, 200, 500)
 
@@ -15,17 +17,16 @@ _CHECKS_SHOWN = (10, 20, 50, 100, 200, 500)
 def threshold(
     use: Annotated[str | None, typer.Argument(help="What the model is for; default: the only one.")] = None,
     checks: Annotated[
-        float | None, typer.Option(help="Set it by capacity: cards that can be checked in a day.")
+        float | None, typer.Option(help="Set it by capacity: how many can be checked in a day.")
     ] = None,
     cost_of_check: Annotated[
         float | None, typer.Option(help="Set it by cost: of one check, in units of the rows' amounts.")
     ] = None,
-    cost_of_fraud: Annotated[
-        float | None,
-        typer.Option(help="With that: of a fraud that is missed, beside the share of its amount."),
+    cost_of_miss: Annotated[
+        float | None, typer.Option(help="With that: of one miss, beside the share of its amount.")
     ] = None,
     share_of_amount: Annotated[
-        float | None, typer.Option(help="With that: the share of a missed fraud's amount that is lost.")
+        float | None, typer.Option(help="With that: the share of a miss's amount that is lost.")
     ] = None,
     score: Annotated[float | None, typer.Option(help="Set it to this probability.")] = None,
     of_bundle: Annotated[
@@ -48,7 +49,7 @@ def threshold(
     if not about["operating_threshold"]["looked_at_a_day"]:
         raise PlatformError(f"nothing is looked at by the scores of {use}: they have no operating threshold")
     ledger = ThresholdLedger(settings.registry)
-    policy = _policy(checks, cost_of_check, cost_of_fraud, share_of_amount, score, of_bundle)
+    policy = _policy(checks, cost_of_check, cost_of_miss, share_of_amount, score, of_bundle)
     if policy is not None:
         if not why.strip():
             raise PlatformError("the ledger keeps who chose a threshold and why: say it with --why")
@@ -61,19 +62,20 @@ def threshold(
         [
             name,
             _number(choice["score"], ".4f"),
-            *(_number(choice[each], ",.1f") for each in ("cards_a_day", "genuine_a_day")),
-            *(_number(choice[each], ".1%") for each in ("precision", "frauds_caught", "amount_caught")),
+            *(_number(choice[each], ",.1f") for each in ("checks_a_day", "negatives_a_day")),
+            *(_number(choice[each], ".1%") for each in ("precision", "positives_caught", "amount_caught")),
             choice["note"],
         ]
         for name, choice in found["choices"].items()
     ]
+    words = _words(settings, use)
     header = [
         "policy",
         "score",
-        "cards a day",
-        "of them genuine",
+        f"{words.clusters} a day",
+        f"of them {words.negative}",
         "precision",
-        "frauds caught",
+        f"{words.positives} caught",
         "amount caught",
         "",
     ]
@@ -102,17 +104,26 @@ def told_of(chosen: Any, about: Any) -> dict[str, Any]:
     return {"present": chosen.as_json(), "tested_days": curve.days if curve else None, "choices": choices}
 
 
+def _words(settings: Settings, use: str) -> Words:
+    """What a use calls what is looked at."""
+    from my_platform.operations.home import load_domains
+
+    modules = [each for each in load_domains(settings) if hasattr(each, "contenders")]
+    contenders = (each for module in modules for each in module.contenders(settings))
+    return next((each.words for each in contenders if each.use == use), WORDS)
+
+
 def _figures(curve: Any, score: float) -> dict[str, float | None]:
-    names = ("cards_a_day", "genuine_a_day", "precision", "frauds_caught", "amount_caught")
+    names = ("checks_a_day", "negatives_a_day", "precision", "positives_caught", "amount_caught")
     if curve is None:
         return dict.fromkeys(names)
-    point = curve.at(score)
+    point, every = curve.at(score), curve.points[-1]
     values = (
-        point.cards / curve.days,
-        (point.cards - point.frauds) / curve.days,
-        point.frauds / point.cards if point.cards else None,
-        point.frauds / curve.frauds if curve.frauds else None,
-        point.fraud_cents / curve.fraud_cents if curve.fraud_cents else None,
+        point.clusters / curve.days,
+        (point.clusters - point.positives) / curve.days,
+        point.positives / point.clusters if point.clusters else None,
+        point.positives / every.positives if every.positives else None,
+        point.positive_cents / every.positive_cents if every.positive_cents else None,
     )
     return dict(zip(names, values, strict=True))
 
@@ -120,7 +131,7 @@ def _figures(curve: Any, score: float) -> dict[str, float | None]:
 def _policy(
     checks: float | None,
     check: float | None,
-    fraud: float | None,
+    miss: float | None,
     share: float | None,
     score: float | None,
     of_bundle: bool,
@@ -128,16 +139,16 @@ def _policy(
     """The one policy that the options choose; None where they choose none."""
     from my_platform.learning.thresholds import ByBundle, ByChecks, ByCost, ByScore
 
-    of_fraud = fraud is not None or share is not None
-    if of_fraud and check is None:
-        raise PlatformError("--cost-of-fraud and --share-of-amount go with --cost-of-check: give that too")
-    if check is not None and not of_fraud:
+    of_miss = miss is not None or share is not None
+    if of_miss and check is None:
+        raise PlatformError("--cost-of-miss and --share-of-amount go with --cost-of-check: give that too")
+    if check is not None and not of_miss:
         raise PlatformError(
-            "--cost-of-check goes with --cost-of-fraud or --share-of-amount: give one of them too"
+            "--cost-of-check goes with --cost-of-miss or --share-of-amount: give one of them too"
         )
     found = [
         *([ByChecks(checks)] if checks is not None else []),
-        *([ByCost(check, fraud or 0.0, share or 0.0)] if check is not None else []),
+        *([ByCost(check, miss or 0.0, share or 0.0)] if check is not None else []),
         *([ByScore(score)] if score is not None else []),
         *([ByBundle()] if of_bundle else []),
     ]

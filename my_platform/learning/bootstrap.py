@@ -1,6 +1,6 @@
 """Intervals by drawing clusters: how far a figure may be off because these clusters were tested and no others.
 
-Rows of one cluster (one card) hang together, so whole clusters are drawn with replacement, as often as there
+Rows of one cluster (one customer) hang together, so whole clusters are drawn with replacement, as often as there
 are clusters, and each figure is computed anew with every row counted as often as its cluster was drawn. The
 interval holds the middle 95 % of what comes out (the cluster bootstrap with percentiles; Davison and Hinkley,
 Bootstrap Methods and Their Application, 1997, chapters 3 and 5). Seeded: the same arguments give the same
@@ -40,7 +40,7 @@ class Interval:
 class PairedWeek:
     """One week's test rows with the scores of two models: arrays of one length."""
 
-    positive: ArrayLike
+    label: ArrayLike
     cluster: ArrayLike
     challenger: ArrayLike
     champion: ArrayLike
@@ -101,27 +101,27 @@ def resampled(clusters: int, replicates: int, seed: int) -> Iterator[Counts]:
 def figure_intervals(
     scored: pl.DataFrame, k: int, *, replicates: int = REPLICATES, seed: int = SEED
 ) -> Mapping[str, Interval]:
-    """The figures of scored rows (day, card, score, fraud) with their intervals, clustered by card.
+    """The figures of scored rows (day, cluster, score, label) with their intervals.
 
-    Keys: average_precision, auc_roc, card_precision (at k) and calibration, the sum of the scores over the
-    number of frauds. `metrics.evaluate` checks the rows; this expects them checked.
+    Keys: average_precision, auc_roc, precision_at_k and calibration, the sum of the scores over the number of
+    positives. `metrics.evaluate` checks the rows; this expects them checked.
 
     Raises Refused where one of the classes has no row.
     """
-    fraud, score = scored["fraud"].to_numpy(), scored["score"].to_numpy()
-    ids, cluster = np.unique(scored["card"].to_numpy(), return_inverse=True)
-    ranking, days = Ranking(fraud, score, cluster), _days(scored, ids)
+    label, score = scored["label"].to_numpy(), scored["score"].to_numpy()
+    ids, cluster = np.unique(scored["cluster"].to_numpy(), return_inverse=True)
+    ranking, days = Ranking(label, score, cluster), _days(scored, ids)
     # Summed by cluster once, so that a replicate is a product of short vectors.
     expected = np.bincount(cluster, weights=score, minlength=len(ids))
-    observed = np.bincount(cluster, weights=fraud, minlength=len(ids))
+    observed = np.bincount(cluster, weights=label, minlength=len(ids))
 
     def figures(counts: Counts) -> tuple[float, ...]:
         average_precision, auc_roc = ranking.measure(counts)
-        frauds = float(counts @ observed)
-        ratio = float(counts @ expected) / frauds if frauds else float("nan")
-        return average_precision, auc_roc, _card_precision(days, counts, k), ratio
+        positives = float(counts @ observed)
+        ratio = float(counts @ expected) / positives if positives else float("nan")
+        return average_precision, auc_roc, _precision_at_k(days, counts, k), ratio
 
-    names = ("average_precision", "auc_roc", "card_precision", "calibration")
+    names = ("average_precision", "auc_roc", "precision_at_k", "calibration")
     drawn = np.array([figures(counts) for counts in resampled(len(ids), replicates, seed)])
     whole = figures(np.ones(len(ids), dtype=np.int64))
     return {name: interval_of(whole[at], drawn[:, at]) for at, name in enumerate(names)}
@@ -143,7 +143,7 @@ def difference_interval(
     pairs = []
     for week in weeks:
         cluster = np.searchsorted(ids, np.asarray(week.cluster))
-        positive = np.asarray(week.positive, dtype=np.bool_)
+        positive = np.asarray(week.label, dtype=np.bool_)
         pairs.append(
             [
                 Ranking(positive, np.asarray(score, dtype=np.float64), cluster)
@@ -161,29 +161,29 @@ def difference_interval(
 
 @dataclass(frozen=True)
 class _Day:
-    """The cards of a day, the highest score first."""
+    """The clusters of a day, the highest score first, and which of them have a positive row."""
 
     cluster: NDArray[np.intp]
-    compromised: NDArray[np.bool_]
+    positive: NDArray[np.bool_]
 
 
 def _days(scored: pl.DataFrame, ids: NDArray[np.int64]) -> list[_Day]:
-    cards = scored.group_by("day", "card").agg(pl.col("score").max(), pl.col("fraud").any())
-    ordered = cards.sort("day", "score", "card", descending=[False, True, False])
+    clusters = scored.group_by("day", "cluster").agg(pl.col("score").max(), pl.col("label").any())
+    ordered = clusters.sort("day", "score", "cluster", descending=[False, True, False])
     return [
-        _Day(np.searchsorted(ids, day["card"].to_numpy()), day["fraud"].to_numpy())
+        _Day(np.searchsorted(ids, day["cluster"].to_numpy()), day["label"].to_numpy())
         for day in ordered.partition_by("day", maintain_order=True)
     ]
 
 
-def _card_precision(days: Sequence[_Day], counts: Counts, k: int) -> float:
-    """`metrics.card_precision_at_k` where each card stands for as many cards as it was drawn."""
+def _precision_at_k(days: Sequence[_Day], counts: Counts, k: int) -> float:
+    """`metrics.precision_at_k` where each cluster stands for as many as it was drawn."""
     detected = np.zeros(len(counts), dtype=np.bool_)
     found = 0
     for day in days:
         present = np.where(detected[day.cluster], 0, counts[day.cluster])
         looked_at = np.clip(k - (np.cumsum(present) - present), 0, present)
-        hit = (looked_at > 0) & day.compromised
+        hit = (looked_at > 0) & day.positive
         found += int(looked_at[hit].sum())
         detected[day.cluster[hit]] = True
     return found / (k * len(days))
@@ -196,6 +196,6 @@ def interval_of(value: float, drawn: NDArray[np.float64]) -> Interval:
     """
     defined = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or not len(defined):
-        raise Refused("expected frauds and genuine rows in the test rows, found none of one of them")
+        raise Refused("expected positive and negative rows in the test rows, found none of one of them")
     low, high = np.quantile(defined, [_LOW, _HIGH])
     return Interval(value, float(low), float(high))

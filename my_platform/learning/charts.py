@@ -2,8 +2,7 @@
 
 Written by hand instead of by a plotting library: what those make of a chart depends on the fonts of the
 machine, takes about a second a report, and brings either a megabyte of script or no values to hover over.
-A page that holds the charts includes `STYLE`, gives each its title and its legend, and says what the rows labelled 1
-are called.
+A page that holds the charts includes `STYLE`, gives each its title and its legend, and says in which `Words`.
 """
 
 import math
@@ -14,6 +13,8 @@ import polars as pl
 from my_platform.learning import drawing
 from my_platform.learning.decisions import CostCurve
 from my_platform.learning.evaluation import WeekFigures
+from my_platform.learning.metrics import PrecisionAtK
+from my_platform.learning.words import WORDS, Words
 
 STYLE = """
 .chart { display: block; width: 100%; height: auto; }
@@ -28,25 +29,24 @@ STYLE = """
 .chart .bar, .chart .dot { fill: #3b6fd8; }
 .chart .pale { fill: #dbe3ef; }
 .chart .interval { stroke: #1d4ed8; stroke-width: 1.5; opacity: .45; }
-.chart .genuine { fill: #94a3b8; opacity: .75; }
+.chart .negative { fill: #94a3b8; opacity: .75; }
 .chart .positive { fill: #d9480f; opacity: .7; }
 .chart text.on-bar { fill: #fff; font-weight: bold; }
 .chart text.name { font-size: 9.5px; }
-.chart :is(.bar, .dot, .genuine, .positive):hover { opacity: 1; fill: #1e3a8a; }
+.chart :is(.bar, .dot, .negative, .positive):hover { opacity: 1; fill: #1e3a8a; }
 """
 
-POSITIVES = "positives"
 _WIDTH_OF_LETTER, _LONGEST_NAME, _MOST_BARS = 6.4, 44, 14
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _SHARES = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 _FIFTHS = {0.0: "0", 0.2: "0.2", 0.4: "0.4", 0.6: "0.6", 0.8: "0.8", 1.0: "1"}
 
 
-def roc_chart(points: pl.DataFrame, counted: str = POSITIVES) -> str:
+def roc_chart(points: pl.DataFrame, words: Words = WORDS) -> str:
     """The curve of `metrics.roc_points` over the diagonal of chance."""
     plane = drawing.Plane(
-        drawing.Axis("False positive rate (share of genuine rows)", 0, 1, _FIFTHS),
-        drawing.Axis(f"True positive rate (share of {counted})", 0, 1, _FIFTHS),
+        drawing.Axis(f"False positive rate (share of {words.negative} rows)", 0, 1, _FIFTHS),
+        drawing.Axis(f"True positive rate (share of {words.positives})", 0, 1, _FIFTHS),
     )
     return drawing.drawing(
         plane,
@@ -55,20 +55,20 @@ def roc_chart(points: pl.DataFrame, counted: str = POSITIVES) -> str:
     )
 
 
-def precision_recall_chart(points: pl.DataFrame, share: float, counted: str = POSITIVES) -> str:
+def precision_recall_chart(points: pl.DataFrame, share: float, words: Words = WORDS) -> str:
     """The curve of `metrics.precision_recall_points` over the share of rows labelled 1, the precision of chance."""
     plane = drawing.Plane(
-        drawing.Axis(f"Recall (share of {counted} found)", 0, 1, _FIFTHS),
-        drawing.Axis(f"Precision ({counted} among alarms)", 0, 1, _FIFTHS),
+        drawing.Axis(f"Recall (share of {words.positives} found)", 0, 1, _FIFTHS),
+        drawing.Axis(f"Precision ({words.positives} among alarms)", 0, 1, _FIFTHS),
     )
     chance = drawing.path(plane, "reference", [(0, share), (1, share)])
     return drawing.drawing(plane, "Precision-recall curve", [*drawing.curve(plane, points.rows()), chance])
 
 
-def histogram_chart(bins: pl.DataFrame, counted: str = POSITIVES) -> str:
+def histogram_chart(bins: pl.DataFrame, words: Words = WORDS) -> str:
     """The bins of `metrics.score_histogram`: the share of each class by score."""
-    totals = {name: bins[name].sum() for name in ("genuine", "positive")}
-    called = {"genuine": "genuine rows", "positive": counted}
+    totals = {name: bins[name].sum() for name in ("negative", "positive")}
+    called = {"negative": f"{words.negative} rows", "positive": words.positives}
     shares = [count / totals[name] for name in totals for count in bins[name]]
     low, high = bins["low"][0], bins["high"][-1]
     names = {math.log(share / (1 - share)): drawing.percent(share) for share in _SHARES}
@@ -88,7 +88,7 @@ def histogram_chart(bins: pl.DataFrame, counted: str = POSITIVES) -> str:
     return drawing.drawing(plane, "Scores by class", marks)
 
 
-def calibration_chart(bins: pl.DataFrame, counted: str = POSITIVES) -> str:
+def calibration_chart(bins: pl.DataFrame, words: Words = WORDS) -> str:
     """The bins of `metrics.calibration_bins` with their intervals, over the diagonal of a true score."""
     smallest = min(
         (value for name in ("mean_score", "rate_low") for value in bins[name] if value > 0), default=1
@@ -97,7 +97,7 @@ def calibration_chart(bins: pl.DataFrame, counted: str = POSITIVES) -> str:
     ticks = {float(power): drawing.percent(10.0**power) for power in range(floor, 1)}
     plane = drawing.Plane(
         drawing.Axis("Mean score of the bin", floor, 0, ticks),
-        drawing.Axis(f"Share of {counted} in the bin", floor, 0, ticks),
+        drawing.Axis(f"Share of {words.positives} in the bin", floor, 0, ticks),
     )
     marks = [drawing.path(plane, "reference", [(floor, floor), (0, 0)])]
     for row in bins.iter_rows(named=True):
@@ -105,36 +105,38 @@ def calibration_chart(bins: pl.DataFrame, counted: str = POSITIVES) -> str:
             math.log10(max(row[name], 10.0**floor))
             for name in ("mean_score", "rate_low", "positive_rate", "rate_high")
         )
-        text = f"{row['positives']:,} {counted} in {row['rows']:,} rows ({row['positive_rate']:.2%})"
+        text = f"{row['positives']:,} {words.positives} in {row['rows']:,} rows ({row['positive_rate']:.2%})"
         text += f", mean score {row['mean_score']:.2%}"
         marks += [drawing.path(plane, "interval", [(x, low), (x, high)]), drawing.dot(plane, x, rate, text)]
     return drawing.drawing(plane, "Calibration", marks)
 
 
-def daily_precision_chart(by_day: pl.DataFrame, k: int, mean: float) -> str:
-    """Card precision at k by day, in front of the share that compromised cards could have filled."""
+def daily_precision_chart(found: PrecisionAtK, words: Words = WORDS, called: str = "Precision") -> str:
+    """Precision at k by day, in front of the share that clusters with positive rows could have filled."""
+    by_day, k, title = found.by_day, found.k, f"{called} at {found.k}"
     names = {
         float(at): f"{_WEEKDAYS[day.weekday()]} {day.month:02}-{day.day:02}"
         for at, day in enumerate(by_day["day"])
     }
-    attainable = [min(1.0, count / k) for count in by_day["compromised"]]
+    attainable = [min(1.0, count / k) for count in by_day["positives"]]
     plane = drawing.Plane(
         drawing.Axis("", -0.5, len(names) - 0.5, names),
-        drawing.rising_axis(f"Card precision at {k}", max(attainable)),
+        drawing.rising_axis(title, max(attainable)),
     )
     marks = []
     for at, row in enumerate(by_day.iter_rows(named=True)):
-        text = f"{row['found']:,} found of {row['compromised']:,} compromised, {row['cards']:,} cards in all"
+        text = f"{row['found']:,} found of {row['positives']:,} with {words.positives}, "
+        text += f"{row['clusters']:,} {words.clusters} in all"
         marks += [
             drawing.bar(plane, "pale", at - 0.36, at + 0.36, attainable[at], text),
             drawing.bar(plane, "bar", at - 0.36, at + 0.36, row["precision"], text),
         ]
-    marks.append(drawing.path(plane, "reference", [(-0.5, mean), (len(names) - 0.5, mean)]))
+    marks.append(drawing.path(plane, "reference", [(-0.5, found.mean), (len(names) - 0.5, found.mean)]))
     for at, precision in enumerate(by_day["precision"]):
         x, y = plane.place(at, 0)
         if precision:
             marks.append(drawing.text("on-bar", x, y - 8, f"{precision:.2f}"))
-    return drawing.drawing(plane, f"Card precision at {k} by day", marks)
+    return drawing.drawing(plane, f"{title} by day", marks)
 
 
 def importance_chart(importance: pl.DataFrame) -> str:
@@ -152,7 +154,7 @@ def contributions_chart(
     return _ranking_chart(values, "Feature contributions", axis, "{:.4f} in the mean")
 
 
-def cost_chart(curve: CostCurve, counted: str = POSITIVES) -> str:
+def cost_chart(curve: CostCurve, words: Words = WORDS) -> str:
     """The cost a day of `decisions.cost_curve` by alarms, with the lowest, over the cost of no check at all."""
     highest = max(*curve.points["cost_a_day"], curve.cost_a_day_of_nothing)
     plane = drawing.Plane(
@@ -166,7 +168,7 @@ def cost_chart(curve: CostCurve, counted: str = POSITIVES) -> str:
         drawing.path(plane, "line", curve.points.rows()),
         drawing.dot(plane, curve.alarms_a_day, curve.cost_a_day, text),
     ]
-    return drawing.drawing(plane, f"Cost of checks and missed {counted}", marks)
+    return drawing.drawing(plane, f"Cost of checks and missed {words.positives}", marks)
 
 
 def weeks_chart(weeks: Sequence[WeekFigures]) -> str:

@@ -14,6 +14,7 @@ from my_platform.learning.measure import Measure
 from my_platform.learning.retraining.policy import Retraining
 from my_platform.learning.search_space import Tuning
 from my_platform.learning.summary import Summary, summary
+from my_platform.learning.words import WORDS, Words
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Contender:
         looked_at: rows with the highest score that can be looked at each day; sets the operating threshold, where the
             measure has one.
         measure: the figure that it is judged by.
+        words: what people call what its operating threshold has looked at.
         summary: makes of the figures of a week, as its evaluation keeps them, what the command line shows.
         tuning: how its parameters can be searched.
         rows: the landed table of the rows that it scores.
@@ -78,6 +80,7 @@ class Contender:
     policy: Policy
     looked_at: int = 0
     measure: Measure = AVERAGE_PRECISION
+    words: Words = WORDS
     summary: Callable[[Mapping[str, Any]], Summary] = summary
     tuning: Tuning | None = None
     chosen_on: tuple[str, ...] = ()

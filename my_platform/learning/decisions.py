@@ -13,10 +13,10 @@ _MOST_POINTS = 200
 
 @dataclass(frozen=True)
 class Costs:
-    """What one check and one missed fraud cost, in one currency."""
+    """What one check and one miss cost, in one currency."""
 
     check: float
-    missed_fraud: float
+    miss: float
 
 
 @dataclass(frozen=True)
@@ -36,39 +36,39 @@ class CostCurve:
 
 
 def operating_threshold(scored: pl.DataFrame, k: int) -> float:
-    """The score from which on about k cards a day are looked at: the median over days of the k-th highest.
+    """The score from which on about k clusters a day are looked at: the median over days of the k-th highest.
 
-    `scored` has day, card and score; a card has the maximum of its scores of the day. On a day of fewer than
-    k cards it is the lowest.
+    `scored` has day, cluster and score; a cluster has the maximum of its scores of the day. On a day of fewer than
+    k clusters it is the lowest.
 
     Raises Refused where there is no row.
     """
     if scored.is_empty():
         raise Refused("a threshold needs scored rows, found none; check that the test week has labels")
-    cards = scored.group_by("day", "card").agg(pl.col("score").max())
-    kth = cards.group_by("day").agg(pl.col("score").top_k(k).min())
+    clusters = scored.group_by("day", "cluster").agg(pl.col("score").max())
+    kth = clusters.group_by("day").agg(pl.col("score").top_k(k).min())
     return float(np.median(kth.sort("day")["score"].to_numpy()))
 
 
-def cost_curve(fraud: ArrayLike, score: ArrayLike, costs: Costs, days: int) -> CostCurve:
+def cost_curve(label: ArrayLike, score: ArrayLike, costs: Costs, days: int) -> CostCurve:
     """The cost of each number of alarms, from none to three times as many as cost least.
 
-    Every alarm is a check, every fraud below the line is missed. Rows of one score are looked at together.
+    Every alarm is a check, every positive row below the line is a miss. Rows of one score are looked at together.
 
-    Raises Refused where there is no fraud.
+    Raises Refused where no row is positive.
     """
-    labels = np.asarray(fraud, dtype=np.bool_)
+    labels = np.asarray(label, dtype=np.bool_)
     scores = np.asarray(score, dtype=np.float64)
     if not labels.any():
-        raise Refused(f"the cost of missed frauds needs frauds, found none in {len(labels)} rows")
+        raise Refused(f"the cost of misses needs positive rows, found none in {len(labels)} rows")
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
     ends = np.flatnonzero(np.append(falling[1:] != falling[:-1], True)) + 1
     found = np.cumsum(labels[order])[ends - 1]
-    frauds = int(labels.sum())
+    positives = int(labels.sum())
     alarms = np.concatenate([[0], ends])
-    missed = np.concatenate([[frauds], frauds - found])
-    cost = alarms * costs.check + missed * costs.missed_fraud
+    missed = np.concatenate([[positives], positives - found])
+    cost = alarms * costs.check + missed * costs.miss
     best = int(np.argmin(cost))
     shown = np.flatnonzero(alarms <= max(3 * alarms[best], 3))
     shown = shown[np.unique(np.linspace(0, len(shown) - 1, min(_MOST_POINTS, len(shown))).astype(np.intp))]

@@ -22,7 +22,7 @@ class AveragePrecision:
     name: str = "average precision"
     short: str = "AP"
     gained: str = "average precision"
-    counted: str = "frauds"
+    counted: str = "positives"
 
     def tells(self, rows: pl.DataFrame) -> bool:
         """Whether rows of both labels are there."""
@@ -32,7 +32,7 @@ class AveragePrecision:
         return average_precision(rows["label"], rows[score])
 
     def interval(self, rows: pl.DataFrame) -> Interval:
-        return figure_intervals(_of_cards(rows), 1, replicates=_REPLICATES)["average_precision"]
+        return figure_intervals(rows, 1, replicates=_REPLICATES)["average_precision"]
 
     def rank(self, value: float) -> float:
         return value
@@ -56,14 +56,14 @@ class AveragePrecision:
 
     def said_of_totals(self, expected: float, observed: float) -> str:
         if not observed:
-            return "no fraud in the weeks it was tested on"
+            return f"no {self.counted} in the weeks it was tested on"
         return (
-            f"its scores expect {expected:,.1f} frauds where {observed:,} were found, {expected / observed:.3f} times as "
-            "many"
+            f"its scores expect {expected:,.1f} {self.counted} where {observed:,} were found, "
+            f"{expected / observed:.3f} times as many"
         )
 
     def counts(self, rows: pl.DataFrame) -> Mapping[str, int]:
-        return {"frauds": self.weight(rows)}
+        return {self.counted: self.weight(rows)}
 
     def least(self, promoted_on: float, drop: float) -> float:
         return promoted_on - drop
@@ -74,14 +74,8 @@ class AveragePrecision:
     def operating(
         self, tested: Sequence[pl.DataFrame], looked_at: int
     ) -> tuple[float | None, OperatingCurve | None]:
-        of_cards = [_of_cards(rows) for rows in tested]
-        thresholds = [operating_threshold(rows, looked_at) for rows in of_cards]
-        return (median(thresholds) if thresholds else None), operating_curve(of_cards)
+        thresholds = [operating_threshold(rows, looked_at) for rows in tested]
+        return (median(thresholds) if thresholds else None), operating_curve(tested)
 
 
 AVERAGE_PRECISION = AveragePrecision()
-
-
-def _of_cards(rows: pl.DataFrame) -> pl.DataFrame:
-    """Test rows as figures of frauds and cards take them."""
-    return rows.rename({"cluster": "card", "label": "fraud"})

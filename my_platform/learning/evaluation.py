@@ -19,7 +19,7 @@ class FullEvaluation:
 
     Attributes:
         intervals: by figure, as `bootstrap.figure_intervals` gives them.
-        threshold: the score from which on k cards a day are looked at.
+        threshold: the score from which on k clusters a day are looked at.
     """
 
     scored: pl.DataFrame
@@ -31,7 +31,7 @@ class FullEvaluation:
 
     @property
     def expected(self) -> float:
-        """The number of frauds that the scores expect; summed exactly, whatever the order of rows."""
+        """The number of positives that the scores expect; summed exactly, whatever the order of rows."""
         return math.fsum(self.scored["score"])
 
     @property
@@ -40,14 +40,14 @@ class FullEvaluation:
         return {
             "auc_roc": self.figures.auc_roc,
             "average_precision": self.figures.average_precision,
-            f"card_precision_at_{self.figures.card_precision.k}": self.figures.card_precision.mean,
+            f"precision_at_{self.figures.precision_at_k.k}": self.figures.precision_at_k.mean,
         }
 
     def as_json(self) -> dict[str, Any]:
         """The figures as they stand in `metrics.json`."""
-        k, costs = self.figures.card_precision.k, self.costs
+        k, costs = self.figures.precision_at_k.k, self.costs
         intervals = {
-            f"card_precision_at_{k}" if name == "card_precision" else name: found.as_json()
+            f"precision_at_{k}" if name == "precision_at_k" else name: found.as_json()
             for name, found in self.intervals.items()
             if name != "calibration"
         }
@@ -56,13 +56,13 @@ class FullEvaluation:
             "intervals": intervals,
             "calibration": {
                 "expected": self.expected,
-                "frauds": self.figures.frauds,
+                "positives": self.figures.positives,
                 **self.intervals["calibration"].as_json(),
             },
-            "operating_threshold": {"cards_a_day": k, "score": self.threshold},
+            "operating_threshold": {"looked_at_a_day": k, "score": self.threshold},
             "costs": {
                 "check": costs.costs.check,
-                "missed_fraud": costs.costs.missed_fraud,
+                "miss": costs.costs.miss,
                 "alarms_a_day": costs.alarms_a_day,
                 "cost_a_day": costs.cost_a_day,
                 "cost_a_day_of_nothing": costs.cost_a_day_of_nothing,
@@ -78,7 +78,7 @@ class WeekFigures:
     week: str
     average_precision: Interval
     auc_roc: Interval
-    card_precision: Interval
+    precision_at_k: Interval
     calibration: Interval
 
     def as_json(self) -> dict[str, Any]:
@@ -86,13 +86,13 @@ class WeekFigures:
             "week": self.week,
             "average_precision": self.average_precision.as_json(),
             "auc_roc": self.auc_roc.as_json(),
-            "card_precision": self.card_precision.as_json(),
+            "precision_at_k": self.precision_at_k.as_json(),
             "calibration": self.calibration.as_json(),
         }
 
 
 def evaluate_fully(scored: pl.DataFrame, k: int, *, slices: Sequence[str], costs: Costs) -> FullEvaluation:
-    """All figures of scored rows with the columns day, card, score, fraud and those of the slices.
+    """All figures of scored rows with the columns day, cluster, score, label and those of the slices.
 
     Raises Refused where a value is missing or one of the classes has no row.
     """
@@ -103,11 +103,11 @@ def evaluate_fully(scored: pl.DataFrame, k: int, *, slices: Sequence[str], costs
         figures,
         figure_intervals(scored, k),
         operating_threshold(scored, k),
-        cost_curve(scored["fraud"], scored["score"], costs, days),
+        cost_curve(scored["label"], scored["score"], costs, days),
         slice_figures(scored, slices),
     )
 
 
 def week_figures(week: str, scored: pl.DataFrame, k: int) -> WeekFigures:
-    """The figures of a week's scored rows (day, card, score, fraud)."""
+    """The figures of a week's scored rows (day, cluster, score, label)."""
     return WeekFigures(week, **figure_intervals(scored, k, replicates=200))

@@ -22,7 +22,7 @@ from my_platform.incremental.checks import Check, CheckResult
 HIGHEST_AUC = 0.85
 """From here on a single feature looks like a label.
 
-On five weeks of card payments the best of 33 honest features has .71 to .74; a label of which one in
+On five weeks of payments the best of 33 honest features has .71 to .74; a label of which one in
 ten is wrong has .89, one in twenty .95, and a window that counts the row's own label .995. Labels that are known
 some days early give .77 to .80: no bound on one feature tells those from good features, the replay does.
 """

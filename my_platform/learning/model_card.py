@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from my_platform.learning.budgets import Budget, Measured
+from my_platform.learning.stored import under_present_names
+from my_platform.learning.words import WORDS
 
 _TESTED = "## Tested on"
 _TAKES = "## Takes"
+_SLICE = ("slice", "value", "rows", "positives", "average_precision", "calibration")
 
 
 def model_card(
@@ -15,16 +18,14 @@ def model_card(
     """The card of a fitted model.
 
     Args:
-        about: the model's own `about.json`: train, parameters, seeds, features.
+        about: the model's own `about.json`: train, parameters, seeds, features. Of the rows of `train` it may count some
+            kind, under the word that the domain has for it.
         facts: digests and versions, by name.
         intended: what it is for and what it is not for, a few sentences of the domain.
     """
     train = about["train"]
-    found = (
-        f", {train['frauds']:,} of them frauds ({train['frauds'] / train['rows']:.2%})"
-        if "frauds" in train
-        else ""
-    )
+    word, number = _counted(train)
+    found = f", {number:,} of them {word} ({number / train['rows']:.2%})" if word else ""
     return "\n".join(
         [
             f"# {name}, week {week}",
@@ -47,31 +48,39 @@ def model_card(
 
 def with_test(card: str, figures: Mapping[str, Any]) -> str:
     """A card with the figures of its test week, as `metrics.json` holds them, in place of those it had."""
-    test = figures["test"]
-    detects = "frauds" in test
+    test, threshold = figures["test"], figures.get("operating_threshold")
+    word, number = _counted(test)
     rows = {name: _with_interval(found) for name, found in figures["intervals"].items()}
-    rows[f"expected ÷ found{' frauds' if detects else ''}"] = _with_interval(figures["calibration"])
-    if threshold := figures.get("operating_threshold"):
-        rows[f"threshold for {threshold['cards_a_day']} cards a day"] = f"{threshold['score']:.4f}"
-    found = f", {test['frauds']:,} of them frauds" if detects else ""
+    rows[f"expected ÷ found {word}".rstrip()] = _with_interval(figures["calibration"])
+    if threshold:
+        threshold = under_present_names(threshold, ("looked_at_a_day", "score"))
+        rows[f"threshold for {threshold['looked_at_a_day']} checks a day"] = f"{threshold['score']:.4f}"
+    found = f", {number:,} of them {word}" if word else ""
     tested = [
         f"{test['rows']:,} rows of {test['from']} to {test['to']}{found}.",
         "",
         *_table(rows),
         "",
-        *(_slices_detected(figures["slices"]) if detects else _slices_forecast(figures["slices"])),
+        *(_slices_detected(figures["slices"], word) if threshold else _slices_forecast(figures["slices"])),
     ]
     return _with_section(card, _TESTED, tested)
 
 
-def _slices_detected(slices: Sequence[Mapping[str, Any]]) -> list[str]:
+def _counted(span: Mapping[str, Any]) -> tuple[str, int]:
+    """What is counted of the rows of a span, and how many there are; nothing where nothing is."""
+    numbers = [(name, number) for name, number in span.items() if name != "rows" and isinstance(number, int)]
+    return numbers[0] if numbers else ("", 0)
+
+
+def _slices_detected(slices: Sequence[Mapping[str, Any]], word: str) -> list[str]:
+    parts = [under_present_names(part, _SLICE) for part in slices]
     return [
-        "| slice | rows | frauds | average precision |",
+        f"| slice | rows | {word or WORDS.positives} | average precision |",
         "|---|---|---|---|",
         *(
-            f"| {part['slice']} = {part['value']} | {part['rows']:,} | {part['frauds']:,} | "
+            f"| {part['slice']} = {part['value']} | {part['rows']:,} | {part['positives']:,} | "
             f"{_with_interval(part['average_precision']) if part['average_precision'] else '–'} |"
-            for part in slices
+            for part in parts
         ),
     ]
 

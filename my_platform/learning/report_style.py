@@ -52,7 +52,7 @@ figcaption {
 .key-reference::before { height: 0; border-top: 2px dashed #64748b; vertical-align: 4px; border-radius: 0; }
 .key-bar::before { background: #3b6fd8; }
 .key-pale::before { background: #dbe3ef; }
-.key-genuine::before { background: #94a3b8; }
+.key-negative::before { background: #94a3b8; }
 .key-positive::before { background: #d9480f; }
 table { width: 100%; border-collapse: collapse; margin-top: 8px; font-size: 13px; }
 th, td {

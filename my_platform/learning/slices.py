@@ -14,14 +14,14 @@ from my_platform.learning.bootstrap import Interval, figure_intervals
 class Slice:
     """The figures of the rows that have one value in one column.
 
-    `average_precision` is None where the rows are all frauds or all genuine, `calibration` (the sum of the
-    scores over the frauds) where there is no fraud, and where rows are `shared` with other slices.
+    `average_precision` is None where all rows are positive or all are negative, `calibration` (the sum of
+    the scores over the positives) where there is no positive one, and where rows are `shared` with other slices.
     """
 
     column: str
     value: str
     rows: int
-    frauds: int
+    positives: int
     expected: float
     average_precision: Interval | None
     shared: bool = False
@@ -33,21 +33,21 @@ class Slice:
 
     @property
     def calibration(self) -> float | None:
-        return self.expected / self.frauds if self.frauds and not self.shared else None
+        return self.expected / self.positives if self.positives and not self.shared else None
 
     def as_json(self) -> dict[str, Any]:
         return {
             "slice": self.column,
             "value": self.value,
             "rows": self.rows,
-            "frauds": self.frauds,
+            "positives": self.positives,
             "average_precision": self.average_precision.as_json() if self.average_precision else None,
             "calibration": self.calibration,
         }
 
 
 def slice_figures(scored: pl.DataFrame, columns: Sequence[str], *, replicates: int = 200) -> list[Slice]:
-    """The slices of scored rows (day, card, score, fraud and the given columns), by column and value."""
+    """The slices of scored rows (day, cluster, score, label and the given columns), by column and value."""
     return [
         _slice(rows, column, value, replicates)
         for column in columns
@@ -58,7 +58,7 @@ def slice_figures(scored: pl.DataFrame, columns: Sequence[str], *, replicates: i
 def slices_of(rows: pl.DataFrame, column: str) -> list[tuple[str, pl.DataFrame]]:
     """The rows of each value of a column, in the order of the values; flags read yes and no.
 
-    Rows without a value belong to every slice: a kind of fraud is told from all that is genuine. Where there is but
+    Rows without a value belong to every slice: a kind of positives is told from all negatives. Where there is but
     one kind its slice is all rows, and none is told.
     """
     found, member = rows.get_column(column), pl.col(column)
@@ -73,13 +73,13 @@ def in_words(value: object) -> str:
 
 
 def _slice(rows: pl.DataFrame, column: str, value: str, replicates: int) -> Slice:
-    frauds = int(rows["fraud"].sum())
-    measured = 0 < frauds < rows.height
+    positives = int(rows["label"].sum())
+    measured = 0 < positives < rows.height
     return Slice(
         column,
         value,
         rows.height,
-        frauds,
+        positives,
         math.fsum(rows["score"]),
         figure_intervals(rows, 1, replicates=replicates)["average_precision"] if measured else None,
         shared=rows.get_column(column).has_nulls(),

@@ -1,8 +1,8 @@
 """Operating thresholds: what each score would have people look at, and the policies that choose one of them.
 
 A policy is chosen by people and outlives the champion; what score it means is worked out anew for each bundle, from
-the operating curve that the bundle carries. A card counts once a day, with its highest score; what is looked at is
-taken for caught, with all frauds of the card on that day.
+the operating curve that the bundle carries. A cluster counts once a day, with its highest score; what is looked at
+is taken for caught, with all positive rows of the cluster on that day.
 """
 
 import math
@@ -14,18 +14,19 @@ import numpy as np
 import polars as pl
 
 from my_platform.errors import PlatformError
+from my_platform.learning.stored import under_present_names
 
 _MOST_POINTS = 400
 
 
 @dataclass(frozen=True)
 class Point:
-    """Cards with this score or a higher one, all days together; `frauds` of them are, worth `fraud_cents`."""
+    """Clusters with this score or a higher one, all days together; `positives` of them are, worth `positive_cents`."""
 
     score: float
-    cards: int
-    frauds: int
-    fraud_cents: int
+    clusters: int
+    positives: int
+    positive_cents: int
 
 
 @dataclass(frozen=True)
@@ -34,28 +35,23 @@ class OperatingCurve:
 
     Attributes:
         days: on which rows were tested.
-        frauds: cards with fraud, each counted once a day; `fraud_cents` is what they were worth.
         amounts: whether the amounts of the rows are known; without them nothing is worth anything.
-        points: by falling score and rising number of cards.
+        points: by falling score and rising number of clusters; the last one counts them all.
     """
 
     days: int
-    frauds: int
-    fraud_cents: int
     amounts: bool
     points: Sequence[Point]
 
     def as_json(self) -> dict[str, Any]:
         """The curve as it stands in a bundle."""
-        return {
-            **{name: getattr(self, name) for name in ("days", "frauds", "fraud_cents", "amounts")},
-            "points": [[p.score, p.cards, p.frauds, p.fraud_cents] for p in self.points],
-        }
+        points = [[p.score, p.clusters, p.positives, p.positive_cents] for p in self.points]
+        return {"days": self.days, "amounts": self.amounts, "points": points}
 
     @classmethod
     def of_json(cls, stored: Mapping[str, Any]) -> "OperatingCurve":
-        """The curve that ``as_json`` gave."""
-        return cls(**{**stored, "points": [Point(*point) for point in stored["points"]]})
+        """The curve that ``as_json`` gave, of an earlier version too, which stored the totals of the last point again."""
+        return cls(stored["days"], stored["amounts"], [Point(*point) for point in stored["points"]])
 
     def at(self, score: float) -> Point:
         """The last point whose score is not below another one: no more is looked at than there, but for a few."""
@@ -67,7 +63,7 @@ def operating_curve(tested: Sequence[pl.DataFrame]) -> OperatingCurve | None:
     """The curve of tested weeks; None where there is no row.
 
     Args:
-        tested: day, card, score, fraud, and amount where that is known; scores of models that were not fitted on the
+        tested: day, cluster, score, label, and amount where that is known; scores of models that were not fitted on the
             rows.
     """
     rows = pl.concat(tested) if tested else pl.DataFrame()
@@ -75,20 +71,22 @@ def operating_curve(tested: Sequence[pl.DataFrame]) -> OperatingCurve | None:
         return None
     amounts = "amount" in rows.columns
     worth = (pl.col("amount") * 100).round().cast(pl.Int64) if amounts else pl.lit(0, pl.Int64)
-    cards = (
-        rows.with_columns(cents=pl.when("fraud").then(worth).otherwise(0))
-        .group_by("day", "card")
-        .agg(pl.col("score").max(), pl.col("fraud").any(), pl.col("cents").sum())
+    clusters = (
+        rows.with_columns(cents=pl.when("label").then(worth).otherwise(0))
+        .group_by("day", "cluster")
+        .agg(pl.col("score").max(), pl.col("label").any(), pl.col("cents").sum())
         .sort("score", descending=True)
     )
-    scores = cards["score"].to_numpy()
+    scores = clusters["score"].to_numpy()
     ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
-    frauds, cents = cards["fraud"].cum_sum().to_numpy(), cards["cents"].cum_sum().to_numpy()
-    # By rising numbers of cards, each larger than the last by the same share.
+    positives, cents = clusters["label"].cum_sum().to_numpy(), clusters["cents"].cum_sum().to_numpy()
+    # By rising numbers of clusters, each larger than the last by the same share.
     wanted = np.geomspace(1, len(scores), _MOST_POINTS)
     chosen = np.unique(np.minimum(np.searchsorted(ends + 1, wanted), len(ends) - 1))
-    points = [Point(float(scores[at]), int(at) + 1, int(frauds[at]), int(cents[at])) for at in ends[chosen]]
-    return OperatingCurve(rows["day"].n_unique(), int(frauds[-1]), int(cents[-1]), amounts, points)
+    points = [
+        Point(float(scores[at]), int(at) + 1, int(positives[at]), int(cents[at])) for at in ends[chosen]
+    ]
+    return OperatingCurve(rows["day"].n_unique(), amounts, points)
 
 
 @dataclass(frozen=True)
@@ -98,20 +96,20 @@ class ByBundle:
 
 @dataclass(frozen=True)
 class ByChecks:
-    """As many cards as can be checked in a day, on average."""
+    """As many clusters as can be checked in a day, on average."""
 
-    cards_a_day: float
+    checks_a_day: float
 
 
 @dataclass(frozen=True)
 class ByCost:
-    """What costs least: each check, and each missed fraud, of which a share of its amount is lost too.
+    """What costs least: each check, and each miss, of which a share of its amount is lost too.
 
-    All in units of the rows' amounts; a missed fraud is a card on a day.
+    All in units of the rows' amounts; a miss is a cluster with positive rows on a day.
     """
 
     check: float
-    missed_fraud: float
+    miss: float
     share_of_amount: float = 0.0
 
 
@@ -140,9 +138,10 @@ def policy_json(policy: Policy) -> dict[str, Any]:
 def policy_of_json(stored: Mapping[str, Any]) -> Policy:
     """The policy that ``policy_json`` gave; raises PlatformError where it is none, or has a value that cannot be."""
     form = {name: kind.__annotations__ for name, kind in _POLICIES.items()}
-    values = {name: value for name, value in stored.items() if name != "by"}
-    kind = _POLICIES.get(str(stored.get("by")))
-    if kind is None or not set(values) <= set(form[_NAMES[kind]]):
+    by = str(stored.get("by"))
+    kind, names = _POLICIES.get(by), form.get(by, {})
+    values = under_present_names({name: value for name, value in stored.items() if name != "by"}, names)
+    if kind is None or not set(values) <= set(names):
         told = "; ".join(f"{name}: {', '.join(fields) or 'nothing'}" for name, fields in form.items())
         raise PlatformError(f"{stored!r} is no policy of the operating threshold; there are {told}")
     try:
@@ -156,16 +155,16 @@ def policy_of_json(stored: Mapping[str, Any]) -> Policy:
 def check_policy(policy: Policy) -> None:
     """Raise PlatformError where a policy can choose nothing sensible."""
     match policy:
-        case ByChecks(cards_a_day) if not 0 < cards_a_day < math.inf:
-            wrong = f"{cards_a_day:g} cards a day can be checked; expected a number above 0"
+        case ByChecks(checks_a_day) if not 0 < checks_a_day < math.inf:
+            wrong = f"{checks_a_day:g} checks a day; expected a number above 0"
         case ByScore(score) if not 0 <= score <= 1:
             wrong = f"a score of {score:g}; expected a probability from 0 to 1"
-        case ByCost(check, fraud, share) if not (
-            0 < check < math.inf and 0 <= fraud < math.inf and 0 <= share < math.inf and fraud + share > 0
+        case ByCost(check, miss, share) if not (
+            0 < check < math.inf and 0 <= miss < math.inf and 0 <= share < math.inf and miss + share > 0
         ):
             wrong = (
-                f"a check costs {check:g} and a missed fraud {fraud:g} and {share:g} of its amount; expected a cost of a "
-                "check above 0, and one of a missed fraud"
+                f"a check costs {check:g} and a miss {miss:g} and {share:g} of its amount; expected a cost of a check "
+                "above 0, and one of a miss"
             )
         case _:
             return
@@ -208,14 +207,14 @@ def resolve(policy: Policy, about: Mapping[str, Any]) -> Resolved:
             "threshold counts",
         )
     match policy:
-        case ByChecks(cards_a_day):
-            fitting = [point for point in curve.points if point.cards <= cards_a_day * curve.days]
+        case ByChecks(checks_a_day):
+            fitting = [point for point in curve.points if point.clusters <= checks_a_day * curve.days]
             if fitting:
                 return Resolved(fitting[-1].score)
             top = curve.points[0]
             return Resolved(
                 top.score,
-                f"the highest score alone was that of {top.cards / curve.days:,.1f} cards a day; it counts",
+                f"the highest score alone takes {top.clusters / curve.days:,.1f} checks a day; it counts",
             )
         case ByCost(share_of_amount=share) if share > 0 and not curve.amounts:
             return Resolved(
@@ -228,7 +227,8 @@ def resolve(policy: Policy, about: Mapping[str, Any]) -> Resolved:
 
 
 def cost(policy: ByCost, curve: OperatingCurve, point: Point) -> float:
-    """What looking at the cards of a point costs in a day, with what is missed there."""
-    missed_cents, missed = curve.fraud_cents - point.fraud_cents, curve.frauds - point.frauds
-    lost = missed * policy.missed_fraud + missed_cents / 100 * policy.share_of_amount
-    return (point.cards * policy.check + lost) / curve.days
+    """What looking at the clusters of a point costs in a day, with what is missed there."""
+    every = curve.points[-1]
+    missed, missed_cents = every.positives - point.positives, every.positive_cents - point.positive_cents
+    lost = missed * policy.miss + missed_cents / 100 * policy.share_of_amount
+    return (point.clusters * policy.check + lost) / curve.days

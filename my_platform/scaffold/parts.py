@@ -49,7 +49,7 @@ def published(forecast: Forecast, settings: Settings, intended: str) -> list[Ass
     """The weekly assets of a forecast, which show models in MLflow and reports in the reports folder.
 
     Args:
-        intended: what the model is for and what it is not for, for its card.
+        intended: what the model is for and what it is not for, for its model card.
     """
     registry = Registry(settings.registry, Tracker.of(settings))
     return forecast_assets(

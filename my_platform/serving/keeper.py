@@ -1,7 +1,7 @@
 """Several processes on one port: fronts speak HTTP, and this one alone keeps state, model and log.
 
-A row touches two entities, its card and its terminal, and each of its features reads what came before it. So all
-entities belong to this one process, whatever front a request came by, and all that holds of one process alone holds of
+A row touches several entities, such as a customer and a shop, and each of its features reads what came before it. So
+all entities belong to this one process, whatever front a request came by, and all that holds of one process alone holds of
 several: the order of a group, an id once, the log before the reply, one champion, one bucket for each token. What fronts
 take from it is HTTP: connections, heads, slow bodies, and what is refused before it is looked into.
 """

@@ -15,6 +15,7 @@ from my_platform.incremental.checks import WARN, Check, CheckResult
 from my_platform.incremental.declare import Column
 from my_platform.learning.health import score_classes
 from my_platform.learning.metrics import average_precision
+from my_platform.learning.words import WORDS, Words
 from my_platform.quality.drift import chance_index, stability_index
 
 COLUMNS = {
@@ -37,9 +38,9 @@ COLUMNS = {
     "p50_us": Column(pl.Int64(), "median latency, microseconds"),
     "p99_us": Column(pl.Int64(), "latency that 99 of 100 rows stay within, microseconds"),
     "labelled": Column(pl.Int64(), "rows whose label has come"),
-    "frauds": Column(pl.Int64(), "frauds among them"),
+    "positives": Column(pl.Int64(), "positives among them"),
     "expected": Column(pl.Float64(), "sum of their probabilities"),
-    "found": Column(pl.Int64(), "frauds among them that were flagged"),
+    "found": Column(pl.Int64(), "positives among them that were flagged"),
     "alarms": Column(pl.Int64(), "labelled rows that were flagged"),
     "average_precision": Column(pl.Float64(), "over the labelled rows; null where one class is missing"),
 }
@@ -52,7 +53,7 @@ class Limits:
     Attributes:
         score_index: stability index of a day's scores beyond what chance gives.
         degraded_share: rows whose features the service doubted.
-        spreads: standard deviations by which frauds may differ from the sum of the scores, beyond ``miscalibrated``.
+        spreads: standard deviations by which positives may differ from the sum of the scores, beyond ``miscalibrated``.
         miscalibrated: as a share of that sum.
         fewest_rows: a day with fewer rows tells nothing.
     """
@@ -64,11 +65,14 @@ class Limits:
     fewest_rows: int = 100
 
 
-CHECKS = (
-    Check("served_scores", "The scores of each day are spread as those of the days before.", WARN),
-    Check("served_labels", "There are about as many frauds among labelled rows as their scores say.", WARN),
-    Check("served_whole", "Hardly any row is scored with features that the service doubts.", WARN),
-)
+def checks(words: Words = WORDS) -> tuple[Check, ...]:
+    """What the figures of a week are asked."""
+    about_as_many = f"There are about as many {words.positives} among labelled rows as their scores say."
+    return (
+        Check("served_scores", "The scores of each day are spread as those of the days before.", WARN),
+        Check("served_labels", about_as_many, WARN),
+        Check("served_whole", "Hardly any row is scored with features that the service doubts.", WARN),
+    )
 
 
 def monitored(
@@ -79,7 +83,7 @@ def monitored(
     Args:
         served: the rows of the log, without their features.
         before: the probabilities of the days before.
-        labels: key and `fraud`, one row each, as far as known.
+        labels: key and `label`, one row each, as far as known.
         drifts: day, column, value and limit of each judged statistic.
     """
     rows = served.with_columns(day=pl.col(time).dt.date()).join(labels, on=key, how="left")
@@ -96,28 +100,31 @@ def monitored(
                 "bundle": bundle,
                 **_of_scores(part, before),
                 **_of_drift(of_day),
-                **_of_labels(part.filter(pl.col("fraud").is_not_null())),
+                **_of_labels(part.filter(pl.col("label").is_not_null())),
             }
         )
     table = pl.DataFrame(found, schema={name: column.type for name, column in COLUMNS.items()})
     return table.sort("day", "bundle")
 
 
-def answers(table: pl.DataFrame, limits: Limits) -> list[CheckResult]:
-    """How the figures of a week answer ``CHECKS``."""
+def answers(table: pl.DataFrame, limits: Limits, words: Words = WORDS) -> list[CheckResult]:
+    """How the figures of a week answer ``checks``."""
     told = table.filter(pl.col("rows") >= limits.fewest_rows)
     drifted = told.filter(pl.col("score_index") > limits.score_index)
     doubted = told.filter(pl.col("degraded") > limits.degraded_share * pl.col("rows"))
     off = [row for row in told.iter_rows(named=True) if _is_off(row, limits)]
     return [
         _answer("served_scores", drifted.to_dicts(), "score_index", told.height),
-        _answer("served_labels", off, "frauds", told.height),
+        _answer("served_labels", off, "positives", told.height, words.positives),
         _answer("served_whole", doubted.to_dicts(), "degraded", told.height),
     ]
 
 
-def _answer(check: str, failed: Sequence[Mapping[str, Any]], measure: str, judged: int) -> CheckResult:
-    worst = [f"{row['day']} {row['model']} {row['week']}: {measure} {row[measure]:g}" for row in failed]
+def _answer(
+    check: str, failed: Sequence[Mapping[str, Any]], measure: str, judged: int, called: str = ""
+) -> CheckResult:
+    said = called or measure
+    worst = [f"{row['day']} {row['model']} {row['week']}: {said} {row[measure]:g}" for row in failed]
     return CheckResult(
         check, not failed, {"days_judged": judged, "days_failed": len(failed)}, "; ".join(worst)
     )
@@ -125,7 +132,7 @@ def _answer(check: str, failed: Sequence[Mapping[str, Any]], measure: str, judge
 
 def _is_off(row: Mapping[str, Any], limits: Limits) -> bool:
     allowed = limits.spreads * math.sqrt(row["expected"] + 1) + limits.miscalibrated * row["expected"]
-    return bool(abs(row["frauds"] - row["expected"]) > allowed)
+    return bool(abs(row["positives"] - row["expected"]) > allowed)
 
 
 def _of_scores(part: pl.DataFrame, before: pl.Series) -> dict[str, Any]:
@@ -153,13 +160,13 @@ def _of_drift(judged: pl.DataFrame) -> dict[str, Any]:
 
 
 def _of_labels(part: pl.DataFrame) -> dict[str, Any]:
-    frauds = int(part["fraud"].sum())
-    both = 0 < frauds < part.height
+    positives = int(part["label"].sum())
+    both = 0 < positives < part.height
     return {
         "labelled": part.height,
-        "frauds": frauds,
+        "positives": positives,
         "expected": math.fsum(part["PROBABILITY"]),
-        "found": int((part["fraud"] & part["FLAGGED"]).sum()),
+        "found": int((part["label"] & part["FLAGGED"]).sum()),
         "alarms": int(part["FLAGGED"].sum()),
-        "average_precision": average_precision(part["fraud"], part["PROBABILITY"]) if both else None,
+        "average_precision": average_precision(part["label"], part["PROBABILITY"]) if both else None,
     }

@@ -9,9 +9,10 @@ import polars as pl
 
 from my_platform.incremental.declare import Publication
 from my_platform.learning import charts, drawing
+from my_platform.learning.words import WORDS, Words
 from my_platform.storage.objects import replace_file
 
-_HEADER = (
+_BEFORE_LABELS = (
     "Day",
     "Model",
     "Rows",
@@ -22,30 +23,27 @@ _HEADER = (
     "p50 ms",
     "p99 ms",
     "Labelled",
-    "Frauds",
-    "Expected",
-    "Precision",
-    "Recall",
-    "Average precision",
 )
+_BY_LABELS = ("Expected", "Precision", "Recall", "Average precision")
 
 
-def monitor_publisher(folder: Path) -> Callable[[Publication], dict[str, Any]]:
+def monitor_publisher(folder: Path, words: Words = WORDS) -> Callable[[Publication], dict[str, Any]]:
     """Writes each week's page below a folder."""
 
     def publish(publication: Publication) -> dict[str, Any]:
         import dagster as dg
 
         path = folder / f"{publication.partition}.html"
-        replace_file(path, monitor_page(publication.partition, publication.table).encode())
+        replace_file(path, monitor_page(publication.partition, publication.table, words).encode())
         return {"report": dg.MetadataValue.path(str(path)), "report_url": dg.MetadataValue.url(path.as_uri())}
 
     return publish
 
 
-def monitor_page(week: str, table: pl.DataFrame) -> str:
+def monitor_page(week: str, table: pl.DataFrame, words: Words = WORDS) -> str:
     """The page as HTML that loads nothing; the same figures give the same bytes."""
     labelled, rows = int(table["labelled"].sum()), int(table["rows"].sum())
+    header = (*_BEFORE_LABELS, escape(words.positives.capitalize()), *_BY_LABELS)
     lines = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8"><title>Serving</title>',
@@ -53,10 +51,10 @@ def monitor_page(week: str, table: pl.DataFrame) -> str:
         f"<style>{_STYLE}{charts.STYLE}</style></head><body><main>",
         f'<header><p class="kicker">Serving</p><h1>Week of {escape(week)}</h1></header>',
         '<section class="headline">',
-        *_card(f"{rows:,}", "rows scored"),
-        *_card(f"{int(table['flagged'].sum()):,}", "flagged"),
-        *_card(f"{int(table['degraded'].sum()):,}", "degraded"),
-        *_card(f"{labelled / rows:.0%}" if rows else "none", "labelled by now"),
+        *_tile(f"{rows:,}", "rows scored"),
+        *_tile(f"{int(table['flagged'].sum()):,}", "flagged"),
+        *_tile(f"{int(table['degraded'].sum()):,}", "degraded"),
+        *_tile(f"{labelled / rows:.0%}" if rows else "none", "labelled by now"),
         "</section>",
         '<section class="charts">',
         *_panel("Rows scored, by day and model", _bars(table, "rows", "Rows", "{:,.0f} rows")),
@@ -68,7 +66,7 @@ def monitor_page(week: str, table: pl.DataFrame) -> str:
         *_panel("Drift of the scores from the days before", _bars(table, "score_index", "Index", "{:.3f}")),
         "</section>",
         '<section class="panel"><h2>By day and model</h2>',
-        f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in _HEADER)}</tr></thead><tbody>",
+        f"<table><thead><tr>{''.join(f'<th>{name}</th>' for name in header)}</tr></thead><tbody>",
         *(_row(row) for row in table.iter_rows(named=True)),
         "</tbody></table>",
         '<p class="note">Precision and recall are those of the alarms among labelled rows. Labels come late: a week is '
@@ -78,7 +76,7 @@ def monitor_page(week: str, table: pl.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _card(value: str, label: str) -> Iterator[str]:
+def _tile(value: str, label: str) -> Iterator[str]:
     yield f'<div class="card"><p class="value">{escape(value)}</p><p>{escape(label)}</p></div>'
 
 
@@ -122,10 +120,10 @@ def _row(row: dict[str, Any]) -> str:
         f"{row['p50_us'] / 1e3:.2f}",
         f"{row['p99_us'] / 1e3:.2f}",
         f"{row['labelled']:,}",
-        f"{row['frauds']:,}",
+        f"{row['positives']:,}",
         f"{row['expected']:.1f}",
         _share(row["found"], row["alarms"]),
-        _share(row["found"], row["frauds"]),
+        _share(row["found"], row["positives"]),
         _figure(row["average_precision"]),
     )
     return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"

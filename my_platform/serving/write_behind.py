@@ -1,7 +1,7 @@
 """A store of online state that is written a moment later, many groups of rows at once.
 
-A group of requests touches as many places of the store as it has cards and terminals, and a transaction costs by the
-places it touches. What waits here is in the prediction log already, from which the next start takes it in.
+A group of requests touches as many places of the store as its rows have entities, and a transaction costs by
+the places it touches. What waits here is in the prediction log already, from which the next start takes it in.
 """
 
 import threading

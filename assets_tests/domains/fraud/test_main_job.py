@@ -312,7 +312,7 @@ def test_each_judged_week_has_a_report_and_its_figures(built: Built) -> None:
         figures = built.session.evaluation(week)
         assert figures["week"] == week
         assert figures["model_version"] == built.versions["fraud_lightgbm"][week]
-        assert set(figures["metrics"]) == {"auc_roc", "average_precision", "card_precision_at_100"}
+        assert set(figures["metrics"]) == {"auc_roc", "average_precision", "precision_at_100"}
         assert all(0 <= value <= 1 for value in figures["metrics"].values())
         assert figures["train"]["rows"] == built.table("training_set", week).height
         assert figures["train"]["to"] < week <= figures["test"]["from"] <= figures["test"]["to"]

@@ -8,6 +8,7 @@ import polars as pl
 
 from assets_tests.domains.fraud.conftest import SERVED, Served
 from assets_tests.serving.service_log import table
+from my_platform.domains.fraud.parameters import WORDS
 from my_platform.serving import monitor
 from my_platform.serving.monitor_page import monitor_page
 
@@ -30,7 +31,7 @@ def figures(**given: object) -> pl.DataFrame:
         "p50_us": 400,
         "p99_us": 900,
         "labelled": 1000,
-        "frauds": 12,
+        "positives": 12,
         "expected": 10.0,
         "found": 6,
         "alarms": 10,
@@ -56,7 +57,8 @@ def test_the_week_is_told_by_day_and_model_from_the_log(served: Served) -> None:
 def test_the_page_of_a_week_is_small_and_loads_nothing(served: Served) -> None:
     path: Path = served.home / "reports/fraud/serving" / f"{WEEK}.html"
     page = path.read_text()
-    assert page == monitor_page(WEEK, table(served.session, "serving_monitor", WEEK))
+    assert page == monitor_page(WEEK, table(served.session, "serving_monitor", WEEK), WORDS)
+    assert "<th>Frauds</th>" in page
     assert len(page) < 2_000_000
     assert not [word for word in ("http://", "https://", "<script", "src=") if word in page]
     assert all(day in page for day in SERVED)
@@ -76,12 +78,12 @@ def test_labels_give_the_realised_figures() -> None:
             "LATENCY_US": [100, 400, 200, 300],
         }
     ).with_columns(pl.col("AT").cast(pl.Datetime("us")))
-    labels = pl.DataFrame({"ID": [1, 2, 3], "fraud": [True, False, True]})
+    labels = pl.DataFrame({"ID": [1, 2, 3], "label": [True, False, True]})
     none = pl.DataFrame(
         schema={"day": pl.Date, "column": pl.String, "value": pl.Float64, "upper": pl.Float64}
     )
     (row,) = monitor.monitored(served, pl.Series([], dtype=pl.Float64), labels, none, "ID", "AT").to_dicts()
-    assert (row["labelled"], row["frauds"], row["found"], row["alarms"]) == (3, 2, 1, 2)
+    assert (row["labelled"], row["positives"], row["found"], row["alarms"]) == (3, 2, 1, 2)
     assert (row["p50_us"], row["p99_us"], row["score_index"]) == (200, 400, None)
     assert row["expected"] == math.fsum([0.9, 0.8, 0.2])
     assert row["average_precision"] == (1 + 2 / 3) / 2
@@ -96,7 +98,9 @@ def test_scores_that_drift_are_told() -> None:
 
 
 def test_frauds_far_from_what_the_scores_say_are_told() -> None:
-    assert failed(figures(frauds=40)) == ["served_labels"]
+    assert failed(figures(positives=40)) == ["served_labels"]
+    answers = monitor.answers(figures(positives=40), monitor.Limits(), WORDS)
+    assert [each.description for each in answers if not each.passed] == ["2025-01-01 m 2025-01-01: frauds 40"]
 
 
 def test_many_degraded_rows_are_told() -> None:
@@ -104,4 +108,4 @@ def test_many_degraded_rows_are_told() -> None:
 
 
 def test_a_day_of_few_rows_is_not_judged() -> None:
-    assert failed(figures(rows=50, degraded=20, score_index=0.9, frauds=40)) == []
+    assert failed(figures(rows=50, degraded=20, score_index=0.9, positives=40)) == []

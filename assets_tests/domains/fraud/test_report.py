@@ -33,21 +33,21 @@ ATTRIBUTION = Attribution(
 def scored_week(t0: date = PUBLISHED_WEEK, rows: int = 3_000) -> pl.DataFrame:
     """A week of scored transactions of 400 cards, with some frauds that the score finds."""
     random = np.random.default_rng(11)
-    fraud = random.random(rows) < 0.05
-    log_odds = random.normal(-4, 1, rows) + 5 * (fraud & (random.random(rows) < 0.8))
+    label = random.random(rows) < 0.05
+    log_odds = random.normal(-4, 1, rows) + 5 * (label & (random.random(rows) < 0.8))
     return pl.DataFrame(
         {
             "day": [t0 + timedelta(days=int(number)) for number in random.integers(0, 7, rows)],
-            "card": random.integers(0, 400, rows),
+            "cluster": random.integers(0, 400, rows),
             "score": 1 / (1 + np.exp(-log_odds)),
-            "fraud": fraud,
+            "label": label,
             "NEW_CARD": random.random(rows) < 0.1,
         }
     )
 
 
 def judged(scored: pl.DataFrame) -> FullEvaluation:
-    return evaluate_fully(scored, 100, slices=["NEW_CARD"], costs=Costs(check=5, missed_fraud=100))
+    return evaluate_fully(scored, 100, slices=["NEW_CARD"], costs=Costs(check=5, miss=100))
 
 
 def earlier() -> list[WeekFigures]:
@@ -108,7 +108,7 @@ def test_it_says_which_week_model_rows_and_dates_it_is_about(html: str) -> None:
     assert "LightGBM 3f2a9c1e" in text
     assert "Training 2018-06-27 … 2018-07-31 · 335,520 transactions · 3,026 frauds (0.90%)" in text
     assert (
-        f"Test 2018-08-08 … 2018-08-14 · 3,000 transactions · {scored_week()['fraud'].sum()} frauds" in text
+        f"Test 2018-08-08 … 2018-08-14 · 3,000 transactions · {scored_week()['label'].sum()} frauds" in text
     )
     for fact in ("9c1e44f0d3b27a5581e0c6f2a9d0b733", "num_leaves 15", "LightGBM (seed) 20180808"):
         assert fact in text
@@ -128,13 +128,13 @@ def test_it_shows_the_three_figures_of_the_scored_rows(html: str) -> None:
     said = f"{found.average_precision:.3f} {interval.low:.3f} to {interval.high:.3f}"
     assert f"Average precision {said}" in text
     assert f"AUC ROC {found.auc_roc:.3f}" in text
-    assert f"Card precision at 100 {found.card_precision.mean:.3f}" in text
+    assert f"Card precision at 100 {found.precision_at_k.mean:.3f}" in text
 
 
 def test_it_shows_each_slice_with_its_counts(html: str) -> None:
     new = scored_week().filter("NEW_CARD")
-    ratio = new["score"].sum() / new["fraud"].sum()
-    assert f"new card: yes {new.height:,} {new['fraud'].sum()} {ratio:.2f}" in text_of(html)
+    ratio = new["score"].sum() / new["label"].sum()
+    assert f"new card: yes {new.height:,} {new['label'].sum()} {ratio:.2f}" in text_of(html)
 
 
 def test_the_weeks_before_stand_beside_this_one(html: str) -> None:
@@ -200,7 +200,7 @@ def test_a_model_that_tells_nothing_of_its_features_has_no_chart_of_them() -> No
 
 
 def test_scores_of_exactly_zero_and_one_can_be_drawn() -> None:
-    hard = scored_week().with_columns(score=pl.col("fraud").cast(pl.Float64))
+    hard = scored_week().with_columns(score=pl.col("label").cast(pl.Float64))
     assert "nan" not in re.sub(
         r"<style>.*?</style>", "", evaluation_report(PUBLISHED_WEEK, MODEL, judged(hard)), flags=re.S
     )
@@ -212,5 +212,5 @@ def test_names_are_escaped() -> None:
 
 
 def test_a_week_without_frauds_is_refused() -> None:
-    with pytest.raises(Refused, match="0 frauds in 3000 rows"):
-        judged(scored_week().with_columns(fraud=pl.lit(False)))
+    with pytest.raises(Refused, match="0 positives in 3000 rows"):
+        judged(scored_week().with_columns(label=pl.lit(False)))

@@ -48,7 +48,7 @@ def test_kinds_that_land_later_are_slices_of_the_evaluation_and_make_nothing_els
             }
             genuine = tested.filter(~pl.col("IS_FRAUD")).height
             counted = tested.filter("IS_FRAUD").group_by("FRAUD_SCENARIO").len()
-            assert {value: (part["rows"] - genuine, part["frauds"]) for value, part in slices.items()} == {
+            assert {value: (part["rows"] - genuine, part["positives"]) for value, part in slices.items()} == {
                 str(kind): (number, number) for kind, number in counted.iter_rows()
             }
             assert all(part["average_precision"] and part["calibration"] is None for part in slices.values())

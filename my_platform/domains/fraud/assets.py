@@ -183,7 +183,7 @@ def _served(settings: Settings, features: Sequence[Asset]) -> list[Asset]:
         ),
         skew_asset(features),
         scored_transactions(settings.registry / "bundles"),
-        monitor_asset(monitor_publisher(settings.reports / USE / "serving")),
+        monitor_asset(monitor_publisher(settings.reports / USE / "serving", parameters.WORDS)),
     ]
 
 
@@ -250,6 +250,8 @@ def contenders(settings: Settings) -> list[Contender]:
         "test_set": "test_set",
         "columns": columns,
         "policy": parameters.POLICY,
+        "measure": parameters.MEASURE,
+        "words": parameters.WORDS,
         "looked_at": parameters.CARDS_A_DAY,
         "rows": "transactions",
         "consistency": (SKEW,),

@@ -88,7 +88,7 @@ def evaluation(
         scored_rows(tested.lazy(), predictions).collect(),
         CARDS_A_DAY,
         slices=SLICES,
-        costs=Costs(CHECK_COST, MISSED_FRAUD_COST),
+        costs=Costs(check=CHECK_COST, miss=MISSED_FRAUD_COST),
     )
     earlier = _earlier_weeks(scored_rows(earlier_test_sets, earlier_predictions).collect(), t0)
     benchmark = (
@@ -105,13 +105,13 @@ def evaluation(
             "from": str(protocol.test_days(t0)[0]),
             "to": str(tested["TX_DATETIME"].dt.date().max()),
             "rows": found.figures.rows,
-            "frauds": found.figures.frauds,
+            "frauds": found.figures.positives,
         },
         "benchmark": {
             "train_rows": benchmark.height,
             "train_frauds": int(benchmark["IS_FRAUD"].sum()),
             "test_rows": found.figures.rows,
-            "test_frauds": found.figures.frauds,
+            "test_frauds": found.figures.positives,
         },
         "seeds": about["seeds"],
         "models": {name: found.metrics},
@@ -128,13 +128,13 @@ def evaluation(
             **found.metrics,
             "calibration": found.intervals["calibration"].value,
             "test_rows": found.figures.rows,
-            "test_frauds": found.figures.frauds,
+            "test_frauds": found.figures.positives,
         },
     )
 
 
 def scored_rows(test_set: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.LazyFrame:
-    """The test rows as `learning.evaluation` takes them: day, card, score, fraud, and the slices that are there."""
+    """The test rows as `learning.evaluation` takes them: day, cluster, score, label, and the slices that are there."""
     slices = [name for name in SLICES if name in test_set.collect_schema().names()]
     return (
         test_set.join(predictions.select("TRANSACTION_ID", "score"), on="TRANSACTION_ID", how="inner")
@@ -142,9 +142,9 @@ def scored_rows(test_set: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.LazyFra
         .select(
             *slices,
             day=pl.col("TX_DATETIME").dt.date(),
-            card=pl.col("CUSTOMER_ID"),
+            cluster=pl.col("CUSTOMER_ID"),
             score=pl.col("score"),
-            fraud=pl.col("IS_FRAUD"),
+            label=pl.col("IS_FRAUD"),
         )
     )
 
@@ -270,7 +270,7 @@ def _earlier_weeks(scored: pl.DataFrame, t0: date) -> list[WeekFigures]:
     for back in reversed(range(1, EARLIER_WEEKS + 1)):
         first = t0 - timedelta(days=7 * back)
         rows = scored.filter(pl.col("day").is_between(first, first + timedelta(days=6)))
-        if rows["fraud"].any() and not rows["fraud"].all():
+        if rows["label"].any() and not rows["label"].all():
             weeks.append(week_figures(str(first), rows, CARDS_A_DAY))
     return weeks
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from my_platform.domains.fraud.parameters import WORDS
 from my_platform.domains.fraud.scored_requests import VALIDATED
 from my_platform.incremental.declare import EXPECTED, Asset, Batch, Grain, Produced, Publication, Read
 from my_platform.serving import monitor
@@ -25,7 +26,7 @@ _OF_LOG = (
 # A label that comes later than this after the week no longer tells of it; as far back as scores are compared.
 LABELS_DAYS, DAYS_BEFORE = 30, 28
 _LIMITS = monitor.Limits()
-_LABELLED = ("labelled", "frauds", "expected", "found", "alarms", "average_precision")
+_LABELLED = ("labelled", "positives", "expected", "found", "alarms", "average_precision")
 _DRIFT = ("drifted_columns", "worst_column")
 
 
@@ -36,10 +37,11 @@ def serving_monitor(
     labels = (
         reports.sort("REPORTED_AT", "IS_FRAUD")
         .group_by("TRANSACTION_ID")
-        .agg(fraud=pl.col("IS_FRAUD").last())
+        .agg(label=pl.col("IS_FRAUD").last())
     )
     found = monitor.monitored(served, before, labels, drifts, "TRANSACTION_ID", "TX_DATETIME")
-    return Produced(found, metadata={"rows_scored": served.height}, checks=monitor.answers(found, _LIMITS))
+    answers = monitor.answers(found, _LIMITS, WORDS)
+    return Produced(found, metadata={"rows_scored": served.height}, checks=answers)
 
 
 def compute(batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
@@ -97,7 +99,7 @@ def monitor_asset(publish: Callable[[Publication], Mapping[str, Any]]) -> Asset:
         group="serving",
         columns=monitor.COLUMNS,
         lineage={name: (*of_log, *more.get(name, ())) for name in monitor.COLUMNS},
-        own_checks=monitor.CHECKS,
+        own_checks=monitor.checks(WORDS),
         owners=("team:fraud-models",),
         publish=publish,
     )

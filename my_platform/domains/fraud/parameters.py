@@ -23,7 +23,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from my_platform.learning.budgets import Budget, WithFeatures
+from my_platform.learning.detection import AveragePrecision
 from my_platform.learning.gate import Policy
+from my_platform.learning.words import Words
 
 TRAINING_WINDOW_DAYS = 60
 BOOSTING_ROUNDS = 150
@@ -35,6 +37,10 @@ LIGHTGBM_PARAMETERS: Mapping[str, float | int] = {
     "feature_fraction": 0.5,
     "lambda_l2": 10.0,
 }
+
+# What reports, pages and messages call what is looked for, the rest, and what is looked at.
+WORDS = Words(positives="frauds", negative="genuine", clusters="cards")
+MEASURE = AveragePrecision(counted=WORDS.positives)
 
 # What the analysts can look at, and what it costs: a check is some minutes of work, a missed fraud about the
 # amount of the frauds until the card is blocked. In currency units of TX_AMOUNT.

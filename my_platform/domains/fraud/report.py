@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from my_platform.domains.fraud import protocol
+from my_platform.domains.fraud.parameters import WORDS
 from my_platform.learning import charts, metrics
 from my_platform.learning.bootstrap import Interval
 from my_platform.learning.evaluation import FullEvaluation, WeekFigures
@@ -16,7 +17,6 @@ from my_platform.learning.gate_section import MARK
 from my_platform.learning.report_style import STYLE
 from my_platform.learning.slices import Slice
 
-FRAUDS = "frauds"
 PUBLISHED_TRAINING_WEEK = date(2018, 7, 25)
 PUBLISHED_WEEK = date(2018, 8, 8)
 PUBLISHED_SOURCE = (
@@ -32,7 +32,7 @@ class PublishedFigures:
     model: str
     auc_roc: float
     average_precision: float
-    card_precision: float
+    precision_at_k: float
 
 
 PUBLISHED_FOR_WEEK = (
@@ -152,7 +152,7 @@ def _headline(t0: date, found: FullEvaluation) -> list[str]:
     for label, name in (
         ("Average precision", "average_precision"),
         ("AUC ROC", "auc_roc"),
-        (f"Card precision at {found.figures.card_precision.k}", "card_precision"),
+        (f"Card precision at {found.figures.precision_at_k.k}", "precision_at_k"),
     ):
         interval = found.intervals[name]
         best = max(PUBLISHED_FOR_WEEK, key=lambda figures: getattr(figures, name))
@@ -164,7 +164,7 @@ def _headline(t0: date, found: FullEvaluation) -> list[str]:
         else:
             beside = f'{beside}, week of <span class="date">{PUBLISHED_WEEK.isoformat()}</span>'
         lines += _card(label, interval, beside)
-    beside = f"{found.expected:,.0f} frauds expected by the scores, {found.figures.frauds:,} found"
+    beside = f"{found.expected:,.0f} frauds expected by the scores, {found.figures.positives:,} found"
     return [*lines, *_card("Expected ÷ found frauds", found.intervals["calibration"], beside), "</section>"]
 
 
@@ -180,7 +180,7 @@ def _sets(t0: date, model: ModelFacts, found: metrics.Evaluation) -> list[str]:
     """The sizes and dates of the training and the test set."""
     sets = (
         ("Training", model.training_rows, model.training_frauds, model.training_days(t0)),
-        ("Test", found.rows, found.frauds, protocol.test_days(t0)),
+        ("Test", found.rows, found.positives, protocol.test_days(t0)),
     )
     lines = ['<section class="sets">']
     for name, rows, frauds, days in sets:
@@ -197,24 +197,24 @@ def _this_week(t0: date, found: FullEvaluation) -> WeekFigures:
 
 def _figures(found: FullEvaluation, weeks: Sequence[WeekFigures]) -> Iterator[str]:
     """The charts, each with its title and legend."""
-    fraud, score, cards = found.scored["fraud"], found.scored["score"], found.figures.card_precision
+    label, score, cards = found.scored["label"], found.scored["score"], found.figures.precision_at_k
     costs = found.costs
     yield _figure(
         "Precision and recall",
         {"line": "this model", "reference": "chance: the share of frauds"},
         charts.precision_recall_chart(
-            metrics.precision_recall_points(fraud, score), found.figures.frauds / found.figures.rows, FRAUDS
+            metrics.precision_recall_points(label, score), found.figures.positives / found.figures.rows, WORDS
         ),
     )
     yield _figure(
         "ROC curve",
         {"line": "this model", "reference": "chance"},
-        charts.roc_chart(metrics.roc_points(fraud, score), FRAUDS),
+        charts.roc_chart(metrics.roc_points(label, score), WORDS),
     )
     yield _figure(
         f"Card precision at {cards.k} by day",
         {"bar": "found", "pale": "compromised, undetected before", "reference": f"mean {cards.mean:.3f}"},
-        charts.daily_precision_chart(cards.by_day, cards.k, cards.mean),
+        charts.daily_precision_chart(cards, WORDS, "Card precision"),
     )
     yield _figure(
         "Average precision by week",
@@ -223,21 +223,21 @@ def _figures(found: FullEvaluation, weeks: Sequence[WeekFigures]) -> Iterator[st
     )
     yield _figure(
         "Score distribution",
-        {"genuine": "genuine", "positive": "fraud"},
-        charts.histogram_chart(metrics.score_histogram(fraud, score), FRAUDS),
+        {"negative": "genuine", "positive": "fraud"},
+        charts.histogram_chart(metrics.score_histogram(label, score), WORDS),
     )
     yield _figure(
         "Calibration",
         {"bar": "bins by quantile, with 95 % interval", "reference": "perfectly calibrated"},
-        charts.calibration_chart(metrics.calibration_bins(fraud, score), FRAUDS),
+        charts.calibration_chart(metrics.calibration_bins(label, score), WORDS),
     )
     yield _figure(
-        f"Cost of checks ({costs.costs.check:g} each) and missed frauds ({costs.costs.missed_fraud:g} each)",
+        f"Cost of checks ({costs.costs.check:g} each) and missed frauds ({costs.costs.miss:g} each)",
         {
             "line": f"lowest {costs.cost_a_day:,.0f} a day, at {costs.alarms_a_day:,.0f} alarms",
             "reference": f"no checks: {costs.cost_a_day_of_nothing:,.0f} a day",
         },
-        charts.cost_chart(costs, FRAUDS),
+        charts.cost_chart(costs, WORDS),
     )
 
 
@@ -268,7 +268,7 @@ def _slices(slices: Sequence[Slice]) -> list[str]:
         found = part.average_precision
         precision = f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})" if found else "–"
         lines.append(
-            f"<tr><td>{escape(part.name)}</td><td>{part.rows:,}</td><td>{part.frauds:,}</td>"
+            f"<tr><td>{escape(part.name)}</td><td>{part.rows:,}</td><td>{part.positives:,}</td>"
             f"<td>{ratio}</td><td>{precision}</td></tr>"
         )
     note = (
@@ -288,7 +288,7 @@ def _comparison(t0: date, found: FullEvaluation) -> list[str]:
     )
     lines = [
         '<div class="panel"><h2>Beside the published figures</h2><table><thead><tr><th>Model</th>',
-        f"<th>AUC ROC</th><th>Average precision</th><th>CP@{found.figures.card_precision.k}</th></tr></thead><tbody>",
+        f"<th>AUC ROC</th><th>Average precision</th><th>CP@{found.figures.precision_at_k.k}</th></tr></thead><tbody>",
         _figures_row(
             f"This model, T0 = {t0.isoformat()}",
             found.metrics.values(),
@@ -298,7 +298,7 @@ def _comparison(t0: date, found: FullEvaluation) -> list[str]:
     for heading, published in groups:
         lines.append(f'<tr class="group"><td colspan="4">{heading}</td></tr>')
         lines += [
-            _figures_row(line.model, (line.auc_roc, line.average_precision, line.card_precision))
+            _figures_row(line.model, (line.auc_roc, line.average_precision, line.precision_at_k))
             for line in published
         ]
     note = f"Source: {PUBLISHED_SOURCE}. Trained on 7 days, same test rows."

@@ -66,12 +66,12 @@ def fraud_smaller_evaluation(variants: pl.LazyFrame, test_set: pl.LazyFrame, par
         figures[name] = {
             "average_precision": found.average_precision,
             "auc_roc": found.auc_roc,
-            "card_precision": found.card_precision.mean,
+            "card_precision": found.precision_at_k.mean,
             **{key: model[key] for key in ("teacher", "how", "bytes")},
         }
         if teacher := model["teacher"]:
             rows, theirs = scored[name], scored[teacher]["score"]
-            gain = difference_interval([PairedWeek(rows["fraud"], rows["card"], rows["score"], theirs)])
+            gain = difference_interval([PairedWeek(rows["label"], rows["cluster"], rows["score"], theirs)])
             figures[name]["gain"] = gain.as_json()
     metrics = {
         "week": partition,

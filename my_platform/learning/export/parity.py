@@ -82,7 +82,7 @@ def exported_model(
     exported = load_onnx(model, features)
     rows = sample.select(features)
     scores = native(rows)
-    days = sample.select("day", card="key").with_columns(score=pl.Series(scores))
+    days = sample.select("day", cluster="key").with_columns(score=pl.Series(scores))
     parity = compare_scores(scores, exported(rows), operating_threshold(days, looked_at))
     incomplete = _with_gaps(rows)
     missing = compare_scores(native(incomplete), exported(incomplete), parity.threshold)
