@@ -53,6 +53,7 @@ test-slow: $(PREPARED) ## run the tests that take longer, with a real S3 server,
 	@$(call optional_package,chromium,chromium,the browser of the tests of the UI)
 	@$(call optional_package,redis-server,redis-server,the server of the tests of online state in Redis)
 	@$(call optional_package,pg_ctlcluster,postgresql,the server of the tests with PostgreSQL)
+	@$(call optional_package,promtool,prometheus,the tool that checks alert rules and dashboards)
 	@$(PY) -c 'import dagster_postgres' 2>/dev/null || $(PIP) -c constraints.txt --no-build-isolation -e '.[postgres]'
 	@$(PY) -m pytest -n 2 --dist loadscope -m 'slow and not gpu' $(ARGS) || { \
 		code=$$?; [ $$code -eq 5 ] || exit $$code; echo "There are no slow tests."; }

@@ -67,6 +67,7 @@ def test_panels_have_their_own_numbers_and_places(name: str) -> None:
     assert max(x for x, _ in cells) < 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -83,6 +84,7 @@ def test_prometheus_takes_the_rules(words: tuple[str, ...]) -> None:
     assert "WARNING" not in said.upper()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_prometheus_understands_each_question_of_a_dashboard(tmp_path: Path, name: str) -> None:
     rules = [
