@@ -4,15 +4,18 @@ import polars as pl
 import pytest
 
 from my_platform.learning.bootstrap import Interval
+from my_platform.learning.detection import AVERAGE_PRECISION
 from my_platform.learning.health import Health, InService, Limits, breaches, score_classes
+from my_platform.learning.measure import Measure
+from my_platform.learning.regression import AbsoluteError
 from my_platform.quality.drift import stability_index
 
 WELL = Interval(0.75, 0.70, 0.80)
 LIMITS = Limits()
 
 
-def told(health: Health) -> str:
-    return "; ".join(breaches(health, LIMITS))
+def told(health: Health, measure: Measure = AVERAGE_PRECISION) -> str:
+    return "; ".join(breaches(health, LIMITS, measure))
 
 
 def test_a_champion_within_its_limits_breaches_nothing() -> None:
@@ -20,6 +23,12 @@ def test_a_champion_within_its_limits_breaches_nothing() -> None:
 
     assert told(Health(0.76, [("w", WELL)], 0.1, "w", service)) == ""
     assert told(Health()) == ""
+
+
+@pytest.mark.parametrize(("error", "breached"), [(2.0, True), (0.5, False)])
+def test_an_error_breaches_where_it_has_grown(error: float, breached: bool) -> None:
+    found = told(Health(1.0, [("w", Interval(error, error - 0.1, error + 0.1))]), AbsoluteError())
+    assert found.startswith("mean absolute error of week w") is breached
 
 
 @pytest.mark.parametrize(("high", "breached"), [(0.72, False), (0.709, True)])

@@ -14,7 +14,6 @@ from typing import Any
 import polars as pl
 
 from my_platform.learning.bootstrap import Interval
-from my_platform.learning.detection import AVERAGE_PRECISION
 from my_platform.learning.measure import Measure
 
 _CLASSES = 10
@@ -79,7 +78,7 @@ class Health:
         }
 
 
-def breaches(health: Health, limits: Limits, measure: Measure = AVERAGE_PRECISION) -> list[str]:
+def breaches(health: Health, limits: Limits, measure: Measure) -> list[str]:
     """What is beyond its limit, in words; nothing of a healthy champion."""
     found = []
     if health.promoted_on is not None:

@@ -255,7 +255,7 @@ def _health(
             said = before["said"] if before.get("of") == digest else _of_data(models, champion)
             kept[use] = {"of": digest, "said": said}
         service = Health(service=in_service(settings.service_health, champion))
-        ailing = [*said, *breaches(service, contender.policy.limits)]
+        ailing = [*said, *breaches(service, contender.policy.limits, contender.measure)]
         if ailing:
             found.append(Ailing(use, f"{champion.model}@{champion.week}", ailing))
     return found, kept
@@ -271,12 +271,12 @@ def _unreadable(models: Models, champion: Served) -> list[str]:
 
 def _of_data(models: Models, champion: Served) -> list[str]:
     """How a champion breaches its limits, by its weekly tests."""
-    limits = models.contenders[champion.model].policy.limits
+    contender = models.contenders[champion.model]
     try:
         health = health_of(models, champion, None)
     except PlatformError as error:
         return [str(error)]
-    return [*health.unreadable, *breaches(health, limits)]
+    return [*health.unreadable, *breaches(health, contender.policy.limits, contender.measure)]
 
 
 def _over_budget(models: Models) -> Iterator[tuple[str, list[str]]]:
