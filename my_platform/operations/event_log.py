@@ -20,7 +20,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,11 +34,14 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.runs import SqlRunStorage
 
 _INDEX = "index"
 _BUSY_TIMEOUT_S = 30
 # Databases that stay open: the index over all runs, and those of the runs that were used last.
 _MOST_OPEN = 4
+# Connections to PostgreSQL: no limit for a statement, their longest life, and how many more threads may open for a moment.
+_ANY_STATEMENT_MS, _KEPT_S, _MORE_CONNECTIONS = 0, 3600, 20
 _OF_EXECUTION = ("asset_key", "check_name", "partition")
 
 
@@ -196,6 +199,40 @@ def _insert_evaluations(
         connection.execute(executions.update().where(executions.c.id == sa.bindparam("at")), old)
     if new:
         connection.execute(executions.insert(), new)
+
+
+def stay_connected(instance: dg.DagsterInstance) -> None:
+    """Keep a connection to PostgreSQL open for events and one for runs, as Dagster's web server does.
+
+    By itself Dagster connects for each statement, and a materialization needs several. A connection that broke meanwhile
+    is replaced before it is used. Does nothing where events lie elsewhere.
+    """
+    events, runs = instance.event_log_storage, instance.run_storage
+    if not is_in_postgres(events) or not isinstance(runs, SqlRunStorage):
+        return
+    for storage, connected in ((events, events.index_connection), (runs, runs.connect)):
+        storage.optimize_for_webserver(_ANY_STATEMENT_MS, _KEPT_S, _MORE_CONNECTIONS)
+        with connected() as connection:
+            sa.event.listen(connection.engine, "checkout", _check_connected(connection.engine))
+    # While a materialization is stored, Dagster asks for a table over a second connection, which is not kept.
+    ask, there = events.has_table, set[str]()
+
+    def has_table(table_name: str) -> bool:
+        if table_name not in there and ask(table_name):
+            there.add(table_name)
+        return table_name in there
+
+    setattr(events, "has_table", has_table)  # noqa: B010
+
+
+def _check_connected(engine: sa.Engine) -> Callable[[Any, Any, Any], None]:
+    def check(connection: Any, _record: Any, _proxy: Any) -> None:
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise sa.exc.DisconnectionError("PostgreSQL closed a connection") from error
+
+    return check
 
 
 def about_materialization(storage_id: int, run_id: str, timestamp: float) -> Any:

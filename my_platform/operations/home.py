@@ -20,6 +20,7 @@ from my_platform.learning.registry import Registry
 from my_platform.learning.retraining.policy import policy_of
 from my_platform.learning.tracking import Tracker
 from my_platform.operations.assets import Place
+from my_platform.operations.event_log import stay_connected
 from my_platform.operations.formats import bring_to_present, check_format
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.platform import Project, Workspace
@@ -70,7 +71,9 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     export_for_dagster(settings)
     # Two processes that make Dagster's tables at the same moment leave them unusable.
     with locked(settings.dagster_home / "open.lock"):
-        return dg.DagsterInstance.get()
+        instance = dg.DagsterInstance.get()
+    stay_connected(instance)
+    return instance
 
 
 def load_project(settings: Settings) -> Project:
