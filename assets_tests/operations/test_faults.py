@@ -46,6 +46,8 @@ def raised_from(cause: Exception) -> Exception:
         botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1"),
         answered(503),
         StorageUnavailable("s3://b/a", "read", 1.0, "no answer"),
+        # What psycopg2 raises where a connection breaks while Dagster makes it.
+        sqlalchemy.exc.InterfaceError("select 1", {}, Exception("connection already closed")),
         raised_from(ConnectionRefusedError()),
     ],
     ids=lambda error: type(error).__name__,
