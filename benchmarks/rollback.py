@@ -73,7 +73,7 @@ def main() -> None:
         "Rolling back",
         "make bench BENCHMARKS=rollback ARGS=--write",
         [
-            f"`my-platform rollback` on a home with two champions of LightGBM; the best of {options.times}, each on a copy, "
+            f"Rolling back from the shell on a home with two champions of LightGBM; the best of {options.times}, each on a copy, "
             "as other work on the machine only ever slows one. What serves is what the ledger names: the aliases in MLflow "
             "follow after it.",
             "",
