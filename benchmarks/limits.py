@@ -172,8 +172,10 @@ def make_tables() -> None:
 
 
 def report(number: int) -> None:
-    """Report events of an asset of this process, when told to."""
+    """Report events of an asset of this process, connected as the platform is, when told to."""
     import dagster as dg
+
+    from my_platform.operations.event_log import stay_connected
 
     def reported(instance: dg.DagsterInstance, key: int) -> None:
         instance.report_runless_asset_event(
@@ -183,6 +185,7 @@ def report(number: int) -> None:
         )
 
     with dg.DagsterInstance.get() as instance:
+        stay_connected(instance)
         reported(instance, -1)
         print("ready", flush=True)
         sys.stdin.readline()
