@@ -112,7 +112,7 @@ def _backfill(folder: Path, options: argparse.Namespace) -> list[str]:
         )
     return [
         f"A backfill of {days} days of {source}, raw tables to features ({built.partitions} partitions), from the shell. Plain "
-        "Dagster runs the same functions on plain Parquet files as seven assets, one run a day through the default run "
+        "Dagster runs the functions of seven of the daily assets on plain Parquet files, one run a day through the default run "
         f"launcher; its seconds are {len(sampled)} such runs, submitted at once, times {days} ÷ {len(sampled)} "
         "(extrapolated), without the daemon's ticks and queue:",
         "",

@@ -3,10 +3,20 @@
 from my_platform.learning.stored import under_present_names
 
 
-def test_the_one_name_that_is_unknown_is_the_one_that_lacks() -> None:
-    assert under_present_names({"rows": 5, "faults": 2}, ("rows", "positives")) == {"rows": 5, "positives": 2}
+def test_what_lacks_is_found_under_its_former_name() -> None:
+    names = ("rows", "positives")
+    assert under_present_names({"rows": 5, "frauds": 2, "more": 1}, names) == {
+        "rows": 5,
+        "positives": 2,
+        "more": 1,
+    }
 
 
-def test_what_is_complete_or_leaves_a_choice_is_left_alone() -> None:
-    for stored in ({"rows": 5, "positives": 2}, {"rows": 5}, {"rows": 5, "a": 1, "b": 2}, {"a": 1}):
+def test_what_is_there_or_has_no_former_name_is_left_alone() -> None:
+    for stored in (
+        {"rows": 5, "positives": 2},
+        {"rows": 5},
+        {"rows": 5, "faults": 2},
+        {"positives": 2, "frauds": 3},
+    ):
         assert under_present_names(stored, ("rows", "positives")) == stored

@@ -217,3 +217,8 @@ def test_a_line_that_is_no_policy_is_named(tmp_path: Path) -> None:
         PlatformError, match=r"thresholds\.jsonl, version 1 of pumps: .*my-platform threshold"
     ):
         ledger.present("pumps")
+
+
+def test_a_policy_with_a_name_that_none_has_is_refused() -> None:
+    with pytest.raises(PlatformError, match="is no policy of the operating threshold"):
+        policy_of_json({"by": "cost", "check": 5.0, "mistyped": 40.0, "share_of_amount": 0.5})

@@ -106,11 +106,9 @@ def told_of(chosen: Any, about: Any) -> dict[str, Any]:
 
 def _words(settings: Settings, use: str) -> Words:
     """What a use calls what is looked at."""
-    from my_platform.operations.home import load_domains
+    from my_platform.operations.home import load_project
 
-    modules = [each for each in load_domains(settings) if hasattr(each, "contenders")]
-    contenders = (each for module in modules for each in module.contenders(settings))
-    return next((each.words for each in contenders if each.use == use), WORDS)
+    return next((each.words for each in load_project(settings).contenders if each.use == use), WORDS)
 
 
 def _figures(curve: Any, score: float) -> dict[str, float | None]:

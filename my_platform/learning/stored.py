@@ -1,16 +1,21 @@
-"""JSON that an earlier version stored, under the names that its values have now."""
+"""JSON that an earlier version stored, under the names that its values have now.
+
+The one file that knows by which words of the first domain these were called.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
+_FORMER = {
+    "positives": "frauds",
+    "miss": "missed_fraud",
+    "checks_a_day": "cards_a_day",
+    "looked_at_a_day": "cards_a_day",
+    "precision_at_100": "card_precision_at_100",
+}
+
 
 def under_present_names(stored: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Stored values by these names: the one that has no such name was called otherwise, and is the one that lacks.
-
-    Earlier versions called positives, clusters and misses by the words of the first domain, one such name an object.
-    """
-    other, lacking = stored.keys() - set(names), set(names) - stored.keys()
-    if len(other) != 1 or len(lacking) != 1:
-        return dict(stored)
-    (was,), (now,) = other, lacking
-    return {now if name == was else name: value for name, value in stored.items()}
+    """Stored values, those of these names that lack taken from their former ones; all others as they are."""
+    present = {_FORMER[name]: name for name in names if name in _FORMER and name not in stored}
+    return {present.get(name, name): value for name, value in stored.items()}

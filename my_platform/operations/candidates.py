@@ -67,7 +67,9 @@ class CandidateHeads:
         return self.current.made_by(asset, partition) if held is None else held or None
 
     def history(self, asset: str, partition: str) -> list[tuple[int, str]]:
-        return self.current.history(asset, partition)
+        # Of what the candidate holds there is none: the events of heads tell of other versions.
+        held = self.book.fingerprint(self.name, asset, partition)
+        return self.current.history(asset, partition) if held is None else []
 
     def emit(self, asset: str, partition: str, version: str, metadata: Mapping[str, Any]) -> None:
         held = Held(asset, partition, version, metadata.get("fingerprint", ""))
