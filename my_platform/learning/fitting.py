@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from my_platform.errors import Refused
 from my_platform.learning.engines import Cluster, Engine, Fitted, OverWorkers, fitted_by
+from my_platform.learning.watching import Watch
 
 # One model at a time is fitted, as each takes all the threads that it is given.
 TRAINING_POOL = "training"
@@ -34,19 +35,21 @@ def fit_lightgbm(
     rounds: int,
     seed: int,
     num_threads: int,
+    watch: Watch | None = None,
 ) -> str:
     """Fit boosted trees and return LightGBM's text of the model.
 
     `features` has one numeric column a feature (nulls are missing values), `labels` one 0 or 1 a row.
     `parameters` are LightGBM's, but for the objective, the seeds, the threads and what fixes the result,
-    which are set here. The same arguments give the same text, whatever `num_threads` is.
+    which are set here. `watch` looks on, and changes nothing in the text. The same arguments give the same text,
+    whatever `num_threads` is.
 
     Raises Refused where a label is missing or neither 0 nor 1, where one class has no row, where a feature
-    is not numeric, or where a parameter is given that is set here.
+    is not numeric, where a parameter is given that is set here, or where `watch` sees the fit diverge.
     """
     _refuse_fixed(parameters)
     target = _checked_labels(labels, features.height)
-    return _fit(features, target, {**parameters, **_FIXED}, rounds, seed, num_threads)
+    return _fit(features, target, {**parameters, **_FIXED}, rounds, seed, num_threads, watch)
 
 
 def fit_lightgbm_by(
@@ -58,8 +61,11 @@ def fit_lightgbm_by(
     rounds: int,
     seed: int,
     num_threads: int,
+    watch: Watch | None = None,
 ) -> Fitted[str]:
     """The same by an engine; over workers other trees come out than in one process, and the same ones each time.
+
+    A fit over workers is watched when it has ended.
 
     Raises Refused as `fit_lightgbm` does, and PlatformError where the workers cannot be had or break off.
     """
@@ -71,12 +77,17 @@ def fit_lightgbm_by(
         target = _checked_labels(labels, features.height)
         settings = {**parameters, **_FIXED, **dict.fromkeys(_SEEDS, seed)}
         matrix = _matrix(features)
-        return fit_trees(
+        found = fit_trees(
             matrix, target, features.columns, settings, rounds, engine.workers, num_threads, cluster
         )
+        if watch is not None:
+            watch.look_back(found.model, _matrix(watch.rows), rounds, num_threads, settings)
+        return found
 
     return fitted_by(
-        engine, lambda: fit_lightgbm(features, labels, parameters, rounds, seed, num_threads), over_workers
+        engine,
+        lambda: fit_lightgbm(features, labels, parameters, rounds, seed, num_threads, watch),
+        over_workers,
     )
 
 
@@ -210,13 +221,15 @@ def _fit(
     rounds: int,
     seed: int,
     num_threads: int,
+    watch: Watch | None = None,
 ) -> str:
     import lightgbm as lgb
 
     settings = {**parameters, **dict.fromkeys(_SEEDS, seed), "num_threads": num_threads}
     # LightGBM adds the binning parameters it used to the dictionary it is given, hence the copy.
     data = lgb.Dataset(_matrix(features), label=target, feature_name=features.columns, params=dict(settings))
-    booster = lgb.train(settings, data, num_boost_round=rounds)
+    looks = [watch.callback(_matrix(watch.rows), rounds, num_threads)] if watch else []
+    booster = lgb.train(settings, data, num_boost_round=rounds, callbacks=looks)
     text: str = booster.model_to_string()
     return text.replace(f"[num_threads: {num_threads}]", "[num_threads: 0]", 1)
 

@@ -1,6 +1,6 @@
 """Where models and reports are shown outside of the lake: MLflow, its registry, and the reports folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def model_publisher(
                 },
                 files=dict(publication.table.select("name", "content").rows()),
                 documents={"training_set.json": manifest},
+                history=_by_step(about.get("history", [])),
             )
         )
         recipe = recipe_of(publication.code)
@@ -78,6 +79,15 @@ def model_publisher(
         }
 
     return publish
+
+
+def _by_step(history: Sequence[Mapping[str, float]]) -> dict[int, dict[str, float]]:
+    """The lines of a fit's history by what they count, from 1: an epoch, which counts from 0, or trees."""
+    steps = [int(line["epoch"]) + 1 if "epoch" in line else int(line["round"]) for line in history]
+    return {
+        step: {name: value for name, value in line.items() if name not in ("epoch", "round")}
+        for step, line in zip(steps, history, strict=True)
+    }
 
 
 def report_publisher(

@@ -27,7 +27,11 @@ _USER = "my_platform"
 
 @dataclass(frozen=True)
 class ModelRun:
-    """What is tracked of one fitted model. ``files`` and ``documents`` become artifacts."""
+    """What is tracked of one fitted model. ``files`` and ``documents`` become artifacts.
+
+    Attributes:
+        history: figures of the fit while it went on, by epoch or number of trees.
+    """
 
     experiment: str
     name: str
@@ -37,6 +41,7 @@ class ModelRun:
     tags: Mapping[str, str]
     files: Mapping[str, bytes] = field(default_factory=dict)
     documents: Mapping[str, Any] = field(default_factory=dict)
+    history: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
 
 class Tracker:
@@ -134,7 +139,11 @@ class Tracker:
         # The tag by which a run is found is written last: a run that was cut short is not found.
         self.client.log_batch(
             run_id,
-            metrics=[Metric(name, float(value), now, 0) for name, value in run.metrics.items()],
+            metrics=[
+                Metric(name, float(value), now, step)
+                for step, metrics in {0: run.metrics, **run.history}.items()
+                for name, value in metrics.items()
+            ],
             params=[Param(name, str(value)) for name, value in run.parameters.items()],
             tags=[RunTag(name, value) for name, value in {**run.tags, _VERSION_TAG: run.version}.items()],
         )

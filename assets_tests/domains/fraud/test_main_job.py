@@ -265,6 +265,23 @@ def test_each_model_is_one_mlflow_run_that_names_what_it_was_fitted_on(built: Bu
         assert run.data.tags["training_set_digest"] == digest
 
 
+def test_the_course_of_a_fit_is_in_mlflow_and_its_end_on_the_event(built: Built) -> None:
+    week = max(built.versions["fraud_lightgbm"])
+    history = json_in(built.table("fraud_lightgbm", week), "about.json")["history"]
+    assert len(history) == 8
+    tracker = Tracker(built.home / "mlflow")
+    run = tracker.find("fraud_lightgbm", built.versions["fraud_lightgbm"][week])
+    assert run is not None
+    for name in ("sample_log_loss", "sample_average_precision"):
+        told = tracker.client.get_metric_history(run.info.run_id, name)
+        assert [(each.step, each.value) for each in told] == [(line["round"], line[name]) for line in history]
+    records = built.session.instance.fetch_materializations(dg.AssetKey("fraud_lightgbm"), limit=1).records
+    event = records[0].asset_materialization
+    assert event is not None
+    assert event.metadata["sample_log_loss"].value == history[-1]["sample_log_loss"]
+    assert history[-1]["sample_log_loss"] < history[0]["sample_log_loss"]
+
+
 def test_the_ui_links_each_model_to_its_mlflow_run_and_each_evaluation_to_its_report(built: Built) -> None:
     def shown(asset: str) -> dict[str, Any]:
         records = built.session.instance.fetch_materializations(dg.AssetKey(asset), limit=1).records

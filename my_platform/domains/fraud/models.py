@@ -28,6 +28,7 @@ from my_platform.learning.leaks import (
     SCORING_CHECKS,
     judge_scores,
 )
+from my_platform.learning.watching import Watch
 from my_platform.storage.lake import file_in, files_table
 
 
@@ -43,15 +44,18 @@ def fraud_lightgbm(
     """Boosted trees fitted on the week's training set, as LightGBM's own text."""
     rows = rows_to_fit(training_set, replay, partition, inputs).collect()
     engine = engine_for(rows.height, parameters)
+    features, labels = rows.select(FEATURES), rows["IS_FRAUD"].to_numpy()
+    watch = Watch(features, labels, parameters["seed"])
     fitted = fit_lightgbm_by(
         engine,
         cluster or ON_THIS_MACHINE,
-        rows.select(FEATURES),
-        rows["IS_FRAUD"].to_numpy(),
+        features,
+        labels,
         parameters["lightgbm"],
         parameters["rounds"],
         parameters["seed"],
         threads,
+        watch,
     )
     model = fitted.model
     about = {
@@ -60,6 +64,7 @@ def fraud_lightgbm(
         "seed": parameters["seed"],
         "parameters": {**parameters["lightgbm"], "rounds": parameters["rounds"]},
         "seeds": {"lightgbm": parameters["seed"]},
+        "history": watch.history,
         **({"workers": engine.workers} if engine.workers > 1 else {}),
         **fitted_on(rows, replay, partition, parameters["window_days"], inputs),
     }
@@ -69,6 +74,7 @@ def fraud_lightgbm(
             "training_rows": rows.height,
             "training_frauds": about["train"]["frauds"],
             "trees": parameters["rounds"],
+            **{name: found for name, found in watch.history[-1].items() if name != "round"},
             "model_bytes": len(model),
             **fitted.metadata,
         },

@@ -55,6 +55,7 @@ def fraud_tabm(
         "recipe": recipe,
         "parameters": {**recipe["architecture"], **recipe["training"]},
         "seeds": {"torch": recipe["seed"]},
+        "history": net.about["history"],
         "device": net.about["device"],
         "precision": net.about["precision"],
         **({"workers": engine.workers} if engine.workers > 1 else {}),

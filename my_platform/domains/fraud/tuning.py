@@ -11,6 +11,7 @@ from my_platform.domains.fraud import parameters
 from my_platform.domains.fraud.features import FEATURES
 from my_platform.learning.fitting import fit_lightgbm, load_lightgbm
 from my_platform.learning.search_space import Parameters, Range, Space, Tuning
+from my_platform.learning.watching import Watch
 from my_platform.settings import Settings
 from my_platform.storage.bucket import Patience
 from my_platform.storage.choices import Choice, Choices
@@ -66,9 +67,12 @@ def lightgbm_tuning(settings: Settings, choice: Choice | None) -> Tuning:
 
 
 def fit_chosen_lightgbm(rows: pl.DataFrame, chosen: Parameters, seed: int, threads: int) -> Predict:
-    """LightGBM fitted on rows of a training set: the probability of fraud as a function of the features."""
+    """LightGBM fitted on rows of a training set: the probability of fraud as a function of the features.
+
+    Raises Refused where the fit diverges with what was chosen.
+    """
     of_trees = {name: value for name, value in chosen.items() if name != ROUNDS}
-    text = fit_lightgbm(
-        rows.select(FEATURES), rows["IS_FRAUD"].to_numpy(), of_trees, int(chosen[ROUNDS]), seed, threads
-    )
+    features, labels = rows.select(FEATURES), rows["IS_FRAUD"].to_numpy()
+    watch = Watch(features, labels, seed)
+    text = fit_lightgbm(features, labels, of_trees, int(chosen[ROUNDS]), seed, threads, watch)
     return load_lightgbm(text, threads)
