@@ -4,10 +4,14 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from my_platform.serving.telemetry import Telemetry
 
@@ -51,6 +55,34 @@ def promtool(*words: str, folder: Path = FOLDER) -> str:
 def test_dashboard_and_alerts_ask_for_metrics_that_the_service_tells() -> None:
     assert asked(" ".join(questions("dashboard.json"))) <= told()
     assert asked((FOLDER / "alerts.yml").read_text()) <= told()
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_grafana_s_own_models_know_all_that_a_dashboard_says(name: str) -> None:
+    written = dashboard(name)
+    assert list(unknown(written, as_grafana_reads(written))) == []
+    # A word that they do not know would be seen.
+    written["panels"][0]["fieldConfig"]["defaults"]["units"] = "s"
+    found = list(unknown(written, as_grafana_reads(written)))
+    assert found == ["/panels/0/fieldConfig/defaults/units"]
+
+
+def as_grafana_reads(written: dict[str, Any]) -> Any:
+    """A dashboard as Grafana's SDK knows it, with its defaults and without what it does not know."""
+    plugins.register_default_plugins()
+    return json.loads(JSONEncoder().encode(Dashboard.from_json(written)))
+
+
+def unknown(written: Any, read: Any, place: str = "") -> Iterator[str]:
+    """The places of what was written and is not read as it was."""
+    if isinstance(written, dict) and isinstance(read, dict):
+        for name, value in written.items():
+            yield from unknown(value, read.get(name), f"{place}/{name}")
+    elif isinstance(written, list) and isinstance(read, list) and len(written) == len(read):
+        for number, (value, found) in enumerate(zip(written, read, strict=True)):
+            yield from unknown(value, found, f"{place}/{number}")
+    elif written != read:
+        yield place
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
