@@ -18,10 +18,10 @@ from assets_tests.storage import s3_servers
 from assets_tests.storage.s3_servers import KEY, SECRET
 
 pytestmark = [pytest.mark.slow, pytest.mark.s3]
-DAYS = 16
+DAYS = 30
 # Values that are committed between two kills.
-BETWEEN = 10
-KILLS = 4
+BETWEEN = 7
+KILLS = 10
 BACKFILL = ("backfill", "*", "--chunk", "4", "--json")
 
 

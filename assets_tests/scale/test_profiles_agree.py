@@ -30,7 +30,7 @@ from my_platform.operations.session import Session, opened
 
 pytestmark = pytest.mark.scale
 
-DAYS, KILLS = 28, 4
+DAYS, KILLS = 28, 10
 SMALL = {"training_window_days": 14, "boosting_rounds": 10}
 EVERYTHING = "*"
 ENGINE_EVENT = dg.DagsterEventType.ENGINE_EVENT
@@ -120,7 +120,7 @@ def test_workers_that_are_killed_cost_their_chunks_and_nothing_else(
     landed: Landed, s3: dict[str, str], ray: dict[str, str]
 ) -> None:
     with home_of("cluster", landed, s3, ray) as home:
-        process = start(home, "backfill", EVERYTHING, "--chunk", "60", "--json", **landed.settings)
+        process = start(home, "backfill", EVERYTHING, "--chunk", "25", "--json", **landed.settings)
         killed = kill_workers(home, process)
         told = answer(process, within_s=_PATIENCE_S)
         assert told["state"] == "done"
