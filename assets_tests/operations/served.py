@@ -1,5 +1,6 @@
 """A home that is served by the real web server and daemon, asked as the browser asks."""
 
+import contextlib
 import json
 import os
 import signal
@@ -49,8 +50,25 @@ class Ui:
 
     def kill(self) -> None:
         """Kill web server, daemon, code servers and runs at once, as a power cut would."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        found: set[int] = set()
+        # Stopped before they are killed, so that none starts another one meanwhile.
+        while more := {self.process.pid, *self.children()} - found:
+            found |= more
+            for pid in more:
+                _send(pid, signal.SIGSTOP)
+        for pid in found:
+            _send(pid, signal.SIGKILL)
         self.process.wait()
+        until(lambda: not any(lives(pid) for pid in found))
+
+    def children(self) -> set[int]:
+        """All processes that it has started, directly or not."""
+        numbers = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+        parents = {pid: about[1] for pid in numbers if (about := _about(pid)) is not None}
+        found = {self.process.pid}
+        while more := {pid for pid, parent in parents.items() if int(parent) in found} - found:
+            found |= more
+        return found - {self.process.pid}
 
     def ask(self, query: str, **variables: Any) -> Any:
         request = urllib.request.Request(
@@ -106,6 +124,25 @@ class Ui:
     def versions(self) -> Versions:
         with session(self.home) as opened:
             return opened.versions()
+
+
+def _about(pid: int) -> list[str] | None:
+    """What the system tells of a process after its name: state, parent and so on; None where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def lives(pid: int) -> bool:
+    """Whether there is a process of that number that has not ended."""
+    about = _about(pid)
+    return about is not None and about[0] != "Z"
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def until(there: Callable[[], bool]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from assets_tests.homes import FIRST, Versions, day, folder_in_memory, land, session
 from assets_tests.operations import shop
-from assets_tests.operations.served import owed, served, until
+from assets_tests.operations.served import lives, owed, served, until
 from my_platform.domains.fraud.simulator import land_correction
 from my_platform.operations.session import opened
 
@@ -79,6 +79,25 @@ def test_two_homes_are_served_side_by_side_from_another_folder_without_a_display
         until(lambda: len(versions(homes[1]).get("shop_week", {})) == 1)
         until(lambda: not one.busy() and not another.busy())
         assert len(versions(homes[0])["shop_week"]) == 3
+
+
+def test_what_ui_has_started_ends_with_it_where_it_is_killed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MY_PLATFORM_DOMAINS", "assets_tests.operations.shop")
+    home = tmp_path / "home"
+    home.mkdir()
+    with served(home) as killed:
+        started = killed.children()
+        assert len(started) >= 4
+        killed.process.kill()
+        killed.process.wait()
+        until(lambda: not any(map(lives, started)))
+    with served(home) as ui:
+        shop.land_days(home, 1)
+        until(lambda: len(versions(home).get("shop_week", {})) == 1)
+        ui.kill()
+        assert not ui.children()
 
 
 def versions(home: Path) -> Versions:

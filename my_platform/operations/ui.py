@@ -1,6 +1,7 @@
 """Dagster's web server and daemon on a home."""
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from my_platform.errors import HomeError, PlatformError
@@ -36,6 +37,8 @@ _RELOAD = """mutation ($name: String!) { reloadRepositoryLocation(repositoryLoca
     ... on WorkspaceLocationEntry { locationOrLoadError { __typename } } } }"""
 _RELOAD_TIMEOUT_S = 300
 _END_TIMEOUT_S = 30
+# PR_SET_PDEATHSIG of prctl(2).
+_SET_DEATH_SIGNAL = 1
 
 
 def serve(settings: Settings, port: int) -> int:
@@ -58,6 +61,7 @@ def serve(settings: Settings, port: int) -> int:
             env=_environment(settings),
             cwd=settings.dagster_home,
             start_new_session=True,
+            preexec_fn=_end_with_parent(),
         )
         try:
             _watch(process, settings, port)
@@ -66,6 +70,23 @@ def serve(settings: Settings, port: int) -> int:
         finally:
             _end(process)
         return process.returncode
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """For the child to call: it is interrupted when this process dies, also where that is killed.
+
+    A daemon that outlived it would be the second one as soon as the home is served again. None where the system is no Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    control, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def bind() -> None:
+        control(_SET_DEATH_SIGNAL, signal.SIGINT)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return bind
 
 
 def _environment(settings: Settings) -> dict[str, str]:
