@@ -21,7 +21,7 @@ class Apart:
     """How the rows that a function reads may be taken apart.
 
     Given the rows with some values of a key, the function makes of them what it makes of them among all rows, in the same
-    order; the whole numbers of its metadata are sums over rows.
+    order; the whole numbers of its metadata are sums over rows. Checks are answered by the asset's judge, which sees all rows.
 
     Attributes:
         by: the key of each read that is taken apart; the others are given whole each time.
