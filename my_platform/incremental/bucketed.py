@@ -13,7 +13,7 @@ from my_platform.incremental.parts import Parts, sorted_parts, write_part
 
 # What a function takes of one partition or bucket after the other, in sizes of its inputs: as AS_A_WHOLE, and what
 # allocators still keep of the one before.
-_IN_TURN = 3.0
+_IN_TURN = 4.0
 
 
 @dataclass(frozen=True)
