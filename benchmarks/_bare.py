@@ -158,7 +158,8 @@ def _weeks(
                 cut(reports, "REPORTED_AT", start, t0),
                 key,
                 options,
-            ).table
+            ).collect()
+            training.judge_rows(made.lazy(), key, options)
             _save(made, target / "training_set" / f"{key}.parquet")
         with stage("models"):
             inputs = {"training_set": {key: ""}, "model": {key: "0" * 12}}

@@ -1,15 +1,18 @@
 """What a training set must not hold, and what must not be scored: each is refused with column, row and value."""
 
+import io
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
 import pytest
 
 from my_platform.errors import Refused
-from my_platform.incremental.checks import CheckResult
+from my_platform.incremental.checks import CheckResult, Judgement
+from my_platform.learning import leaks
 from my_platform.learning.leaks import (
     TRAINING_CHECKS,
     Roles,
@@ -41,8 +44,29 @@ def good() -> pl.DataFrame:
 
 
 def judge(rows: pl.DataFrame, roles: Roles = ROLES) -> dict[str, CheckResult]:
-    found = judge_training_set(rows, roles, rows_before=T0 - DELAY, labels_before=T0)
-    return {result.check: result for result in found}
+    """What is said of rows in memory, which is what is said of them in files, a few at a time."""
+    in_files = answer(in_two_files(rows), roles, at_once=150)
+    found = answer(rows, roles)
+    assert (found.checks, str(found)) == (in_files.checks, str(in_files))
+    if isinstance(found, Refused):
+        raise found
+    return {result.check: result for result in found.checks}
+
+
+def answer(rows: pl.DataFrame | pl.LazyFrame, roles: Roles, at_once: int = 1 << 20) -> Refused | Judgement:
+    with patch.multiple(leaks, _ROWS_AT_ONCE=at_once, _KEYS_AT_ONCE=at_once):
+        try:
+            return Judgement(judge_training_set(rows, roles, rows_before=T0 - DELAY, labels_before=T0))
+        except Refused as error:
+            return error
+
+
+def in_two_files(rows: pl.DataFrame) -> pl.LazyFrame:
+    files = [io.BytesIO(), io.BytesIO()]
+    for part, file in zip((rows[:100], rows[100:]), files, strict=True):
+        part.write_ipc(file, compression="lz4")
+        file.seek(0)
+    return pl.concat([pl.scan_ipc(file) for file in files])
 
 
 def in_row(column: str, value: Any, row: int = 3) -> Callable[[pl.DataFrame], pl.DataFrame]:

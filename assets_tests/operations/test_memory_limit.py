@@ -18,7 +18,8 @@ pytestmark = pytest.mark.slow
 
 DAYS = 40
 LIMIT = 650_000_000
-BUILT = "group:raw or group:references or group:validated or group:features"
+BUILT = "group:raw or group:references or group:validated or group:features or group:training"
+TAKEN_APART = {"customer_spending": " parts by CUSTOMER_ID", "training_set": " parts by TRANSACTION_ID"}
 _CHILD = """
 import json, sys
 from my_platform.incremental.memory import peak_bytes
@@ -58,6 +59,14 @@ def versions(home: Path) -> set[tuple[str, str, str]]:
         return set(index.execute("select asset, partition, data_version from traces"))
 
 
+def checks(home: Path) -> dict[tuple[str, str], Any]:
+    """The answers that are stored with each value, by asset and partition."""
+    with opened(Settings(home=home, landing_url=str(home.parent / "landing"))) as session:
+        lake = session.workspace.lake
+        found = {(a, p): (lake.record(a, p, version) or {}).get("checks") for a, p, version in versions(home)}
+    return {of: answers for of, answers in found.items() if answers}
+
+
 def test_a_home_within_a_limit_is_the_home_without_one(folder: Path) -> None:
     land(folder / "landing", DAYS, customers=4_000, terminals=4_000)
     found = build(folder / "within", folder / "landing", f"{LIMIT // 1_000_000}MB")
@@ -65,13 +74,17 @@ def test_a_home_within_a_limit_is_the_home_without_one(folder: Path) -> None:
     assert versions(folder / "within") == versions(folder / "without")
     assert found["peak"] <= LIMIT
     with opened(Settings(home=folder / "within", landing_url=str(folder / "landing"))) as session:
-        event = session.instance.get_latest_materialization_event(_key("customer_spending"))
-    assert event is not None
-    assert event.asset_materialization is not None
-    metadata = event.asset_materialization.metadata
-    assert " parts by CUSTOMER_ID" in str(metadata["computed"].value)
-    assert 0 < int(str(metadata["peak_memory_bytes"].value)) <= LIMIT
+        for asset, said in TAKEN_APART.items():
+            event = session.instance.get_latest_materialization_event(_key(asset))
+            assert event is not None
+            assert event.asset_materialization is not None
+            metadata = event.asset_materialization.metadata
+            assert said in str(metadata["computed"].value)
+            assert 0 < int(str(metadata["peak_memory_bytes"].value)) <= LIMIT
     assert not list((folder / "within" / "spill").rglob("*.arrow"))
+    judged = checks(folder / "within")
+    assert judged == checks(folder / "without")
+    assert {asset for asset, _ in judged} >= {"training_set", "training_set_replay"}
 
 
 def _key(name: str) -> Any:

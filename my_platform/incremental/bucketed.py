@@ -11,13 +11,17 @@ from my_platform.incremental.buckets import Buckets, buckets_for
 from my_platform.incremental.memory import AS_A_WHOLE, Memory, table_bytes
 from my_platform.incremental.parts import Parts, sorted_parts, write_part
 
+# What a function takes of one partition or bucket after the other, in sizes of its inputs: as AS_A_WHOLE, and what
+# allocators still keep of the one before.
+_IN_TURN = 4.0
+
 
 @dataclass(frozen=True)
 class Apart:
     """How the rows that a function reads may be taken apart.
 
     Given the rows with some values of a key, the function makes of them what it makes of them among all rows, in the same
-    order; the whole numbers of its metadata are sums over rows.
+    order; the whole numbers of its metadata are sums over rows. Checks are answered by the asset's judge, which sees all rows.
 
     Attributes:
         by: the key of each read that is taken apart; the others are given whole each time.
@@ -72,7 +76,7 @@ def has_to_be_apart(batch: Inputs, apart: Apart | None, reads: Sequence[str], ke
     """Whether one of some partitions does not fit into memory whose rows can be taken apart."""
     if apart is None or batch.memory.limit_bytes is None:
         return False
-    return not batch.memory.fits(max(input_bytes(batch, reads, key) for key in keys) * AS_A_WHOLE)
+    return not batch.memory.fits(max(input_bytes(batch, reads, key) for key in keys) * _IN_TURN)
 
 
 def whole(batch: Inputs, read: str, key: str) -> pl.DataFrame:
@@ -103,7 +107,7 @@ def in_buckets(
     largest = max(keys, key=lambda key: input_bytes(batch, list(apart.by), key))
     shared = max((input_bytes(batch, undivided, key) for key in keys), default=0) * AS_A_WHOLE
     batch.memory.require(batch.asset, largest, 2 * shared, "for what it is given whole")
-    needed = input_bytes(batch, list(apart.by), largest) * AS_A_WHOLE
+    needed = input_bytes(batch, list(apart.by), largest) * _IN_TURN
     number = buckets_for(needed, room - shared)
     with batch.memory.folder() as folder:
         (folder / "in").mkdir()
@@ -131,7 +135,10 @@ def _of_key(
     written: list[Path] = []
     quarantined: list[pl.DataFrame] = []
     about: dict[str, Any] = {}
-    for bucket in range(buckets.number):
+
+    def of_bucket(bucket: int) -> None:
+        # What it holds is gone when the next bucket is read.
+        nonlocal about
         given = {read: _given(batch, read, key, apart, buckets, bucket) for read in columns}
         size = sum(frame.estimated_size() for frame in given.values()) * AS_A_WHOLE
         why = f"as one of {buckets.number} parts of it by {', '.join(sorted(set(apart.by.values())))} is that large"
@@ -142,7 +149,11 @@ def _of_key(
             quarantined.append(bad)
         if value.height or bucket == buckets.number - 1:
             written.append(write_part(value, own / f"{bucket}.arrow"))
-    made = sorted_parts(written, apart.sort_by, (), room, own)
+
+    for bucket in range(buckets.number):
+        of_bucket(bucket)
+    # Allocators still keep some of what the last bucket took.
+    made = sorted_parts(written, apart.sort_by, (), room // 2, own)
     computed = f"in {buckets.number} parts by {', '.join(dict.fromkeys(apart.by.values()))}"
     bad = pl.concat(quarantined) if quarantined else None
     if bad is not None:

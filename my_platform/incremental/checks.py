@@ -5,7 +5,7 @@ the ``Refused`` that it raises. The answers are stored with the value, so that t
 that value becomes current again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -59,3 +59,16 @@ class CheckResult:
     def of_json(cls, stored: Mapping[str, Any]) -> "CheckResult":
         """The result that ``as_json`` gave."""
         return cls(**stored)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is said of all rows of a value.
+
+    Attributes:
+        checks: how they answer the checks of the asset.
+        metadata: plain values for the Dagster UI.
+    """
+
+    checks: Sequence[CheckResult] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -6,7 +6,7 @@ what is owed, and the platform runs its function on exactly the partitions that 
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import Enum
 from typing import Any, Literal, Protocol
@@ -15,7 +15,7 @@ import polars as pl
 
 from my_platform.errors import PlatformError, Refused
 from my_platform.incremental.bucketed import Apart, Made, has_to_be_apart, in_buckets, require_whole, whole
-from my_platform.incremental.checks import Check, CheckResult
+from my_platform.incremental.checks import Check, CheckResult, Judgement
 from my_platform.incremental.memory import Memory
 from my_platform.incremental.parts import Parts
 from my_platform.incremental.sources import keep_sources
@@ -138,6 +138,10 @@ class Produced:
     def rows(self) -> int:
         return self.parts.rows if self.parts is not None else self.table.height
 
+    def scan(self) -> pl.LazyFrame:
+        """The value, wherever it is."""
+        return self.parts.scan() if self.parts is not None else self.table.lazy()
+
 
 class Batch(Protocol):
     """Partitions of one asset that are computed together, and what they read.
@@ -200,6 +204,14 @@ Compute = Callable[[Batch], Iterable[tuple[str, Produced | Exception]]]
 
 ComputeTogether = Callable[[Mapping[str, Batch]], Iterable[tuple[str, str, Produced | Exception]]]
 """The same for several assets in one call: batches by asset, answers with the asset's name in front."""
+
+
+Judge = Callable[[pl.LazyFrame, str, Mapping[str, Any]], Judgement]
+"""Says of all rows of a partition whether they may become current, given its key and the parameters of its asset.
+
+Raises:
+    Refused: they may not.
+"""
 
 
 @dataclass(frozen=True)
@@ -290,6 +302,7 @@ def table(
     parameters: Mapping[str, Any] | None = None,
     runtime: Mapping[str, Any] | None = None,
     apart: Apart | None = None,
+    judge: Judge | None = None,
     **catalogue: Any,
 ) -> Callable[[Callable[..., Any]], Asset]:
     """Make an asset of a pure function from LazyFrames to a LazyFrame.
@@ -301,7 +314,9 @@ def table(
     LazyFrame, a DataFrame or a ``Produced``. A parameter such as ``**tables`` takes the reads that have no parameter of
     their name. It is called once a partition, so that a value cannot depend
     on what else is computed in the same run. ``apart`` says how its inputs may be taken apart where they do not fit
-    into memory; without it, it is given all of them or none.
+    into memory; without it, it is given all of them or none. ``judge`` is called once with all rows that came out, in
+    memory or in files, and adds its checks and metadata; it should collect a few columns at a time, or ask for the
+    streaming engine.
     """
 
     def make(function: Callable[..., Any]) -> Asset:
@@ -321,19 +336,20 @@ def table(
         def call(batch: Batch, key: str, tables: Mapping[str, pl.DataFrame | pl.LazyFrame]) -> Produced:
             return _produce(function, wanted, batch, key, tables, parameters or {}, given)
 
+        def judged(made: Produced, key: str) -> Produced:
+            return made if judge is None else _judged(judge, made, key, parameters or {})
+
         def compute(batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
             if apart is not None and has_to_be_apart(batch, apart, list(reads), batch.keys):
-                yield from _compute_apart(call, batch, reads, apart)
+                yield from _compute_apart(call, judged, batch, reads, apart)
                 return
             for key in batch.keys:
                 try:
                     require_whole(
                         batch, [read for read, declared in reads.items() if not declared.scanned], key
                     )
-                    yield (
-                        key,
-                        call(batch, key, {read: _tables(batch, read, key, reads[read]) for read in reads}),
-                    )
+                    tables = {read: _tables(batch, read, key, reads[read]) for read in reads}
+                    yield key, judged(call(batch, key, tables), key)
                 except EXPECTED as error:
                     yield key, error
 
@@ -342,7 +358,7 @@ def table(
             grain=grain,
             reads=reads,
             compute=compute,
-            code=(function,) if apart is None else (function, in_buckets),
+            code=(function, *([judge] if judge else []), *([in_buckets] if apart else [])),
             parameters=parameters or {},
             **{"description": inspect.getdoc(function) or "", **catalogue},
         )
@@ -359,8 +375,14 @@ def _tables(batch: Batch, read: str, key: str, declared: Read) -> pl.LazyFrame:
     return found if declared.columns is None else found.select(declared.columns)
 
 
+def _judged(judge: Judge, made: Produced, key: str, parameters: Mapping[str, Any]) -> Produced:
+    found = judge(made.scan(), key, parameters)
+    return replace(made, checks=(*made.checks, *found.checks), metadata={**made.metadata, **found.metadata})
+
+
 def _compute_apart(
     call: Callable[[Batch, str, Mapping[str, pl.DataFrame | pl.LazyFrame]], Produced],
+    judged: Callable[[Produced, str], Produced],
     batch: Batch,
     reads: Mapping[str, Read],
     apart: Apart,
@@ -371,16 +393,21 @@ def _compute_apart(
         made = call(batch, key, tables)
         return made.table, made.quarantined, made.metadata
 
-    def together(keys: Sequence[str]) -> Iterator[tuple[str, Produced]]:
+    def together(keys: Sequence[str]) -> Iterator[tuple[str, Produced | Exception]]:
         columns = {name: read.columns for name, read in reads.items()}
         for key, found in in_buckets(made_of, batch, keys, apart, columns):
-            yield key, Produced.of(found.value, quarantined=found.quarantined, metadata=found.metadata)
+            made = Produced.of(found.value, quarantined=found.quarantined, metadata=found.metadata)
+            try:
+                answer: Produced | Exception = judged(made, key)
+            except EXPECTED as error:
+                answer = error
+            yield key, answer
 
     return or_each_alone(together, batch.keys)
 
 
 def or_each_alone(
-    compute: Callable[[Sequence[str]], Iterable[tuple[str, Produced]]], keys: Sequence[str]
+    compute: Callable[[Sequence[str]], Iterable[tuple[str, Produced | Exception]]], keys: Sequence[str]
 ) -> Iterator[tuple[str, Produced | Exception]]:
     """What is computed of partitions together; where one is at fault, of each alone, or the reason why there is none."""
     done = set()

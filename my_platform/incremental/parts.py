@@ -28,6 +28,10 @@ class Parts:
         for file in self.files:
             yield read_part(file, columns)
 
+    def scan(self) -> pl.LazyFrame:
+        """The rows in order, of which a query with the streaming engine reads some at a time."""
+        return pl.concat([pl.scan_ipc(file, glob=False, hive_partitioning=False) for file in self.files])
+
 
 def write_part(frame: pl.DataFrame, file: Path) -> Path:
     frame.write_ipc(file, compression="lz4")
@@ -50,17 +54,17 @@ def sorted_parts(
         room_bytes: what sorting may take.
         folder: for files; those of the result stay there.
     """
-    frames = (read_part(file) for file in files)
-    size = sum(frame.estimated_size() for frame in frames)
+    size = sum(read_part(file).estimated_size() for file in files)
     if size * SORTED_BY_COPY <= room_bytes:
         return _sorted(files, sort_by).drop(drop)
     ranges = int(size * SORTED_BY_COPY // room_bytes) + 1
     starts = _starts(files, sort_by, ranges)
     pieces: list[list[Path]] = [[] for _ in range(len(starts) + 1)]
     for number, file in enumerate(files):
-        frame = read_part(file)
-        for at, piece in _in_ranges(frame, sort_by, starts):
+        # No name keeps a frame here while the next one is read.
+        for at, piece in _in_ranges(read_part(file), sort_by, starts):
             pieces[at].append(write_part(piece, folder / f"range-{at}-{number}.arrow"))
+            del piece
         file.unlink()
     made, rows = [], 0
     for at, found in enumerate(pieces):
@@ -68,6 +72,7 @@ def sorted_parts(
             frame = _sorted(found, sort_by).drop(drop)
             rows, schema = rows + frame.height, frame.schema
             made.append(write_part(frame, folder / f"part-{at}.arrow"))
+            del frame
     return Parts(tuple(made), rows, schema)
 
 

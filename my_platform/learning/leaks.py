@@ -30,7 +30,9 @@ HIGHEST_RANK_CORRELATION = 0.98  # Beyond it a single feature looks like a label
 FEWEST_POSITIVES = 50
 _MOST_OF_ONE, _MOST_OF_ZERO = 5_000, 20_000
 _STANDARD_ERRORS = 3
-_ROW, _IS_ONE, _IS_ZERO = "__row", "__is_one", "__is_zero"
+_ROW, _MEANT = "__row", "__meant"
+# Rows of which a key and a label are read at once, and keys that are sorted at once.
+_ROWS_AT_ONCE, _KEYS_AT_ONCE = 1 << 22, 1 << 24
 
 TRAINING_CHECKS = (
     Check("only_the_past", "Every row happened, and its label was known, before the model is fitted."),
@@ -74,24 +76,26 @@ class Roles:
 
 
 def judge_training_set(
-    rows: pl.DataFrame, roles: Roles, *, rows_before: datetime, labels_before: datetime
+    rows: pl.DataFrame | pl.LazyFrame, roles: Roles, *, rows_before: datetime, labels_before: datetime
 ) -> tuple[CheckResult, ...]:
     """How a training set answers ``TRAINING_CHECKS``.
 
     Args:
+        rows: in memory, or a scan of files, of which about a column is read into memory at a time.
         rows_before: the first moment that is too late for a row.
         labels_before: the first moment that is too late for a label to become known.
 
     Raises:
         Refused: the answer to a check of severity error is no; with all answers, and the column, row and value.
     """
+    judged = _Judged(rows.lazy(), roles)
     results = (
-        _only_the_past(rows, roles, rows_before, labels_before),
-        _distinct_rows(rows, roles),
-        _labels_complete(rows, roles),
-        _finite_features(rows, roles),
-        _no_label_among_features(rows, roles),
-        _no_feature_like_a_label(rows, roles),
+        _only_the_past(judged, rows_before, labels_before),
+        _distinct_rows(judged),
+        _labels_complete(judged),
+        _finite_features(judged),
+        _no_label_among_features(judged),
+        _no_feature_like_a_label(judged),
     )
     _refuse(results, TRAINING_CHECKS)
     return results
@@ -154,103 +158,161 @@ def single_feature_auc(features: pl.DataFrame, labels: pl.Series) -> dict[str, f
     return found
 
 
-def _only_the_past(
-    rows: pl.DataFrame, roles: Roles, rows_before: datetime, labels_before: datetime
-) -> CheckResult:
-    wrong = (
-        (roles.time, pl.col(roles.time) < rows_before, f"expected before {rows_before}"),
-        (roles.known_at, pl.col(roles.known_at) < labels_before, f"expected before {labels_before}"),
-        (roles.known_at, pl.col(roles.known_at) > pl.col(roles.time), "expected after the row itself"),
+class _Judged:
+    """Rows that are judged, and how they are read."""
+
+    def __init__(self, rows: pl.LazyFrame, roles: Roles) -> None:
+        self.rows = rows
+        self.roles = roles
+        self.schema = rows.collect_schema()
+        self.height = int(self.read(rows.select(pl.len())).item())
+
+    def read(self, asked: pl.LazyFrame) -> pl.DataFrame:
+        # Of rows in files, the other engine would first read all columns that are asked for.
+        return asked.collect(engine="streaming")
+
+    def column(self, name: str) -> pl.Series:
+        return self.read(self.rows.select(name)).to_series()
+
+    def first(self, wrong: pl.Expr, column: str, expected: str) -> str:
+        """What is said of the first of the rows that are wrong, and how many there are."""
+        found = self.rows.filter(wrong)
+        number = self.read(found.select(pl.len())).item()
+        shown = dict.fromkeys((self.roles.key, column))
+        return _said(self.read(found.select(*shown).head(1)), number, self.roles.key, column, expected)
+
+    def sample(self, which: pl.Expr, most: int) -> tuple[pl.Series, int]:
+        """The numbers of so many of some rows, chosen by a hash of their keys; and how many rows there are of these."""
+        key, of_all = self.roles.key, 0
+        chosen: list[pl.DataFrame] = []
+        for start in range(0, self.height, _ROWS_AT_ONCE):
+            asked = self.rows.select(key, which.alias(_MEANT)).slice(start, _ROWS_AT_ONCE)
+            found = self.read(asked).with_row_index(_ROW, start).filter(_MEANT)
+            of_all += found.height
+            chosen = [sample(pl.concat([*chosen, found]), key, most)]
+        return (chosen[0].get_column(_ROW) if chosen else pl.Series(_ROW, [], pl.UInt32)), of_all
+
+    def numbered(self, columns: Sequence[str], numbers: pl.Series) -> pl.DataFrame:
+        """Some columns of the rows with these numbers, in the order of the rows."""
+        asked = self.rows.select(columns).with_row_index(_ROW)
+        return self.read(asked.filter(pl.col(_ROW).is_in(numbers.implode())).drop(_ROW))
+
+
+def _only_the_past(judged: _Judged, rows_before: datetime, labels_before: datetime) -> CheckResult:
+    roles = judged.roles
+    happened, known = pl.col(roles.time), pl.col(roles.known_at)
+    expectations = (
+        (roles.time, happened < rows_before, f"expected before {rows_before}"),
+        (roles.known_at, known < labels_before, f"expected before {labels_before}"),
+        (roles.known_at, known > happened, "expected after the row itself"),
     )
-    for column, holds, expected in wrong:
-        found = rows.filter(~holds.fill_null(False))
-        if found.height:
-            return CheckResult(
-                "only_the_past", False, {"rows": found.height}, _first(found, roles.key, column, expected)
-            )
-    latest = rows.select(pl.col(roles.time).max(), known=pl.col(roles.known_at).max()).row(0)
-    return CheckResult("only_the_past", True, {"latest_row": str(latest[0]), "latest_label": str(latest[1])})
+    wrong = [~holds.fill_null(False) for _, holds, _ in expectations]
+    numbers = [each.sum().alias(str(number)) for number, each in enumerate(wrong)]
+    *counts, latest, latest_known = judged.read(
+        judged.rows.select(*numbers, happened.max().alias("latest"), known.max().alias("latest known"))
+    ).row(0)
+    for number, (column, _, expected), each in zip(counts, expectations, wrong, strict=True):
+        if number:
+            said = judged.first(each, column, expected)
+            return CheckResult("only_the_past", False, {"rows": number}, said)
+    return CheckResult("only_the_past", True, {"latest_row": str(latest), "latest_label": str(latest_known)})
 
 
-def _distinct_rows(rows: pl.DataFrame, roles: Roles) -> CheckResult:
-    # Sorted, keys are counted in a fifth of the time, and most often they stand sorted.
-    if rows.get_column(roles.key).sort().n_unique() == rows.height:
-        return CheckResult("distinct_rows", True, {"rows": rows.height})
-    twice = rows.filter(pl.col(roles.key).is_duplicated())
-    said = _first(twice, roles.key, roles.key, "expected each row once")
-    return CheckResult("distinct_rows", False, {"rows": twice.height}, said)
+def _distinct_rows(judged: _Judged) -> CheckResult:
+    key, twice = judged.roles.key, []
+    parts = judged.height // _KEYS_AT_ONCE + 1
+    for part in range(parts):
+        keys = judged.rows.select(key)
+        found = judged.read(keys if parts == 1 else keys.filter(pl.col(key).hash(0) % parts == part))
+        # Sorted, keys are counted in a fifth of the time, and most often they stand sorted.
+        ordered = found.to_series().sort()
+        if ordered.n_unique() < len(ordered):
+            twice.append(ordered.filter(ordered.is_duplicated()))
+    if not twice:
+        return CheckResult("distinct_rows", True, {"rows": judged.height})
+    repeated = pl.concat(twice)
+    said = judged.first(
+        pl.col(key).is_in(repeated.unique().implode(), nulls_equal=True), key, "expected each row once"
+    )
+    return CheckResult("distinct_rows", False, {"rows": len(repeated)}, said)
 
 
-def _labels_complete(rows: pl.DataFrame, roles: Roles) -> CheckResult:
-    label = rows.get_column(roles.label)
+def _labels_complete(judged: _Judged) -> CheckResult:
+    roles = judged.roles
+    label = judged.column(roles.label)
     missing = label.is_null() | (label.is_nan() if label.dtype.is_float() else False)
     if missing.any():
-        found = rows.filter(missing)
-        said = _first(found, roles.key, roles.label, "expected a label in each row")
-        return CheckResult("labels_complete", False, {"rows": found.height}, said)
+        is_missing = pl.col(roles.label).is_null()
+        if label.dtype.is_float():
+            is_missing = is_missing | pl.col(roles.label).is_nan()
+        said = judged.first(is_missing, roles.label, "expected a label in each row")
+        return CheckResult("labels_complete", False, {"rows": int(missing.sum())}, said)
     if roles.number:
         values = {"distinct_values": label.n_unique()}
         said = f"column {roles.label} is {label.first()!r} in each row; take a longer window"
         constant = label.n_unique() < 2
         return CheckResult("labels_complete", not constant, values, said if constant else "")
-    counts = {str(value): n for value, n in rows.group_by(roles.label).len().sort(roles.label).iter_rows()}
-    if label.n_unique() == 2:
+    counted = label.to_frame().group_by(roles.label).len().sort(roles.label)
+    counts = {str(value): n for value, n in counted.iter_rows()}
+    if len(counts) == 2:
         return CheckResult("labels_complete", True, counts)
     said = f"column {roles.label}: expected rows of both labels, found (label: rows) {counts}; take a longer window"
     return CheckResult("labels_complete", False, counts, said)
 
 
-def _finite_features(rows: pl.DataFrame, roles: Roles) -> CheckResult:
-    floats = [name for name in roles.features if rows.schema[name].is_float()]
-    sums = rows.select(pl.col(floats).sum()).row(0, named=True) if floats else {}
+def _finite_features(judged: _Judged) -> CheckResult:
+    roles = judged.roles
+    floats = [name for name in roles.features if judged.schema[name].is_float()]
+    sums = judged.read(judged.rows.select(pl.col(floats).sum())).row(0, named=True) if floats else {}
     # A sum is finite only where each of its values is.
     for name in (name for name, value in sums.items() if not math.isfinite(value)):
-        number = int(rows.get_column(name).is_infinite().sum())
+        infinite = pl.col(name).is_infinite()
+        number = int(judged.read(judged.rows.select(infinite.sum())).item())
         if number:
-            said = _first(
-                rows.filter(pl.col(name).is_infinite()), roles.key, name, "expected a finite number or null"
-            )
+            said = judged.first(infinite, name, "expected a finite number or null")
             return CheckResult("finite_features", False, {"rows": number, "column": name}, said)
     return CheckResult("finite_features", True, {"features": len(roles.features)})
 
 
-def _no_label_among_features(rows: pl.DataFrame, roles: Roles) -> CheckResult:
+def _no_label_among_features(judged: _Judged) -> CheckResult:
+    roles = judged.roles
     named = [n for n in roles.features if n in (roles.label, roles.known_at, *roles.made_of_label)]
     if named:
         said = f"column {named[0]} is among the features, and tells the label of its own row; leave it out"
         return CheckResult("no_label_among_features", False, {"column": named[0]}, said)
-    label = rows.get_column(roles.label)
-    for name in roles.features:
-        values = rows.get_column(name)
-        # Most often a few rows tell that a column is not the label.
-        if rows.height and all(_same_or_opposite(values[:end], label[:end]) for end in (100, None)):
-            said = f"column {name} says in each of {rows.height} rows what the label says; leave it out"
+    # Most often a few rows tell that a column is not the label.
+    few = judged.read(judged.rows.select(*roles.features, roles.label).head(100))
+    for name in roles.features if few.height else ():
+        if _same_or_opposite(few, name, roles.label) and _same_or_opposite(
+            judged.read(judged.rows.select(name, roles.label)), name, roles.label
+        ):
+            said = f"column {name} says in each of {judged.height} rows what the label says; leave it out"
             return CheckResult("no_label_among_features", False, {"column": name}, said)
     return CheckResult("no_label_among_features", True, {"features": len(roles.features)})
 
 
-def _same_or_opposite(values: pl.Series, label: pl.Series) -> bool:
-    found, said = (each.cast(pl.Float64, strict=False) for each in (values, label))
+def _same_or_opposite(rows: pl.DataFrame, feature: str, label: str) -> bool:
+    found, said = (rows.get_column(name).cast(pl.Float64, strict=False) for name in (feature, label))
     return bool(found.eq_missing(said).all() or found.eq_missing(1 - said).all())
 
 
-def _no_feature_like_a_label(rows: pl.DataFrame, roles: Roles) -> CheckResult:
+def _no_feature_like_a_label(judged: _Judged) -> CheckResult:
     """On a part of the rows, chosen by a hash of their keys; what chance may have done is not flagged."""
+    roles = judged.roles
     if roles.number:
-        return _no_feature_like_a_number(rows, roles)
+        return _no_feature_like_a_number(judged)
     label = pl.col(roles.label).cast(pl.Float64, strict=False)
-    keys = rows.select(roles.key, **{_IS_ONE: label == 1, _IS_ZERO: label == 0}).with_row_index(_ROW)
-    ones, zeros = keys.filter(_IS_ONE), keys.filter(_IS_ZERO)
+    (ones, number), (zeros, others) = (
+        judged.sample(label == value, most) for value, most in ((1, _MOST_OF_ONE), (0, _MOST_OF_ZERO))
+    )
     check = "no_feature_like_a_label"
-    if ones.height < FEWEST_POSITIVES or not zeros.height:
-        return CheckResult(check, True, {"positive_rows": ones.height}, "too few positive rows to tell")
-    part = pl.concat([sample(ones, roles.key, _MOST_OF_ONE), sample(zeros, roles.key, _MOST_OF_ZERO)])
-    found = single_feature_auc(rows.select(roles.features)[part.get_column(_ROW)], part.get_column(_IS_ONE))
+    if number < FEWEST_POSITIVES or not others:
+        return CheckResult(check, True, {"positive_rows": number}, "too few positive rows to tell")
+    chosen = pl.concat([ones, zeros]).sort()
+    found = single_feature_auc(judged.numbered(roles.features, chosen), chosen.is_in(ones.implode()))
     best = dict(sorted(found.items(), key=lambda item: -item[1])[:5])
-    of_one = min(ones.height, _MOST_OF_ONE)
-    least = {
-        name: auc - _STANDARD_ERRORS * _error(auc, of_one, part.height - of_one) for name, auc in best.items()
-    }
+    of_one = len(ones)
+    least = {name: auc - _STANDARD_ERRORS * _error(auc, of_one, len(zeros)) for name, auc in best.items()}
     flagged = [name for name in best if least[name] > HIGHEST_AUC]
     numbers: dict[str, Any] = {name: round(auc, 4) for name, auc in best.items()}
     said = (
@@ -259,13 +321,15 @@ def _no_feature_like_a_label(rows: pl.DataFrame, roles: Roles) -> CheckResult:
         else ""
     )
     return CheckResult(
-        check, not flagged, {"auc": numbers, "threshold": HIGHEST_AUC, "rows": part.height}, said
+        check, not flagged, {"auc": numbers, "threshold": HIGHEST_AUC, "rows": len(chosen)}, said
     )
 
 
-def _no_feature_like_a_number(rows: pl.DataFrame, roles: Roles) -> CheckResult:
+def _no_feature_like_a_number(judged: _Judged) -> CheckResult:
     """On a part of the rows, chosen by a hash of their keys; a feature with few values tells nothing."""
-    part, found = sample(rows, roles.key, _MOST_OF_ZERO), {}
+    roles = judged.roles
+    chosen, _ = judged.sample(pl.lit(True), _MOST_OF_ZERO)
+    part, found = judged.numbered(list(dict.fromkeys((*roles.features, roles.label))), chosen), {}
     for name in roles.features:
         both = part.select(value=pl.col(name).rank(), label=roles.label).drop_nulls()
         if both.height >= FEWEST_POSITIVES:
@@ -286,8 +350,12 @@ def _error(auc: float, of_one: int, of_zero: int) -> float:
 
 
 def _first(found: pl.DataFrame, key: str, column: str, expected: str) -> str:
+    return _said(found, found.height, key, column, expected)
+
+
+def _said(found: pl.DataFrame, number: int, key: str, column: str, expected: str) -> str:
     row = found.row(0, named=True)
-    more = f" (and {found.height - 1} more rows)" if found.height > 1 else ""
+    more = f" (and {number - 1} more rows)" if number > 1 else ""
     return f"column {column} of {key} {row[key]} is {row[column]}, {expected}{more}"
 
 

@@ -49,7 +49,7 @@ def seal(table: pl.DataFrame, record: Mapping[str, Any]) -> bytes:
 
 def seal_parts(table: Parts, record: Mapping[str, Any], path: Path) -> Path:
     """Write a sealed Parquet file of a table in parts, some rows of it in memory at a time; its path."""
-    pl.concat([pl.scan_ipc(file) for file in table.files]).sink_parquet(
+    table.scan().sink_parquet(
         path,
         compression="zstd",
         compression_level=1,

@@ -22,7 +22,8 @@ from my_platform.domains.fraud.features import (
 )
 from my_platform.errors import Refused
 from my_platform.features.replay import replay, sample
-from my_platform.incremental.checks import Check, CheckResult
+from my_platform.incremental.bucketed import Apart
+from my_platform.incremental.checks import Check, CheckResult, Judgement
 from my_platform.incremental.declare import Asset, Column, Grain, Produced, Read, same, table
 from my_platform.learning.leaks import TRAINING_CHECKS, Roles, judge_training_set
 
@@ -55,40 +56,45 @@ def training_set(
     reports: pl.LazyFrame,
     partition: str,
     parameters: Mapping[str, Any],
-) -> Produced:
+) -> pl.LazyFrame:
     """Features of the training days joined with the labels that were known before T0, guarded against leaks."""
-    t0 = date.fromisoformat(partition)
     rows = joined(spending, usual, risk)
-    found = (
-        protocol.training_rows(rows, reports, t0, parameters["window_days"])
-        .select("TRANSACTION_ID", "TX_DATETIME", *FEATURES, "IS_FRAUD", "REPORTED_AT")
-        .collect()
-    )
+    return protocol.training_rows(
+        rows, reports, date.fromisoformat(partition), parameters["window_days"]
+    ).select("TRANSACTION_ID", "TX_DATETIME", *FEATURES, "IS_FRAUD", "REPORTED_AT")
+
+
+def judge_rows(rows: pl.LazyFrame, partition: str, parameters: Mapping[str, Any]) -> Judgement:
+    """How all rows of a training set answer ``TRAINING_CHECKS``, and how many days and frauds they are of.
+
+    Raises:
+        Refused: the answer to a check is no.
+    """
+    t0 = date.fromisoformat(partition)
     first, end = protocol.training_days(t0, parameters["window_days"])
     checks = judge_training_set(
-        found,
+        rows,
         ROLES,
         rows_before=datetime.combine(end, time()),
         labels_before=datetime.combine(t0, time()),
     )
-    start = found.select(pl.col("TX_DATETIME").min().dt.date()).item() or t0
-    days = found.select(pl.col("TX_DATETIME").dt.date().n_unique()).item()
-    holes = days_without_rows(found["TX_DATETIME"], t0, parameters["window_days"])
-    return Produced(
-        found,
-        metadata={
-            "days": days,
-            "frauds": int(found["IS_FRAUD"].sum()),
-            "first_day": str(start),
-            **({"days_without_rows": holes} if holes else {}),
-            **(
-                {"window": f"clipped to {days} days: data begin on {start}, not {first}"}
-                if start > first
-                else {}
-            ),
-        },
-        checks=checks,
+    by_day = (
+        rows.group_by(day=pl.col("TX_DATETIME").dt.date())
+        .agg(pl.col("IS_FRAUD").sum())
+        .collect(engine="streaming")
     )
+    days, start = by_day.height, min(by_day["day"], default=t0)
+    holes = days_without_rows(by_day["day"], t0, parameters["window_days"])
+    about: dict[str, Any] = {
+        "days": days,
+        "frauds": int(by_day["IS_FRAUD"].sum()),
+        "first_day": str(start),
+    }
+    if holes:
+        about["days_without_rows"] = holes
+    if start > first:
+        about["window"] = f"clipped to {days} days: data begin on {start}, not {first}"
+    return Judgement(checks, about)
 
 
 def training_set_replay(
@@ -101,14 +107,19 @@ def training_set_replay(
     inputs: Mapping[str, Any],
 ) -> Produced:
     """How many rows of the training set, and of how many features, came out the same without the future."""
-    rows = sample(training_set.collect(), "TRANSACTION_ID", REPLAYED_ROWS)
-    every = transactions.collect()
-    terminals = every.join(rows, on="TRANSACTION_ID", how="semi").select("TERMINAL_ID").unique().lazy()
-    known = protocol.as_reported(labelled.join(terminals, on="TERMINAL_ID", how="semi"), reports).collect()
+    keys = training_set.select("TRANSACTION_ID").collect(engine="streaming")
+    chosen = sample(keys, "TRANSACTION_ID", REPLAYED_ROWS)["TRANSACTION_ID"]
+    rows = _those_of(training_set, chosen)
+    replayed_rows = _those_of(transactions, chosen)
+    customers, terminals = replayed_rows["CUSTOMER_ID"], replayed_rows["TERMINAL_ID"]
+    of_terminals = _those_of(labelled, terminals)
+    told = _those_of(reports, of_terminals["TRANSACTION_ID"])
+    known = protocol.as_reported(of_terminals.lazy(), told.lazy()).collect()
+    of_customers = _those_of(transactions, customers)
     found = [
-        *replay(customer_spending, rows, every),
-        *replay(usual_spending, rows, spending.collect()),
-        *replay(terminal_risk, rows, every, known, known_at="KNOWN_AT"),
+        *replay(customer_spending, rows, of_customers),
+        *replay(usual_spending, rows, _those_of(spending, customers)),
+        *replay(terminal_risk, rows, replayed_rows, known, known_at="KNOWN_AT"),
     ]
     numbers = {"rows": rows.height, "features": len(FEATURES), "features_that_differ": len(found)}
     results = [CheckResult(REPLAY_CHECK.name, not found, numbers, str(found[0]) if found else "")]
@@ -120,6 +131,12 @@ def training_set_replay(
         "features": [len(FEATURES)],
     }
     return Produced(pl.DataFrame(replayed), metadata=numbers, checks=results)
+
+
+def _those_of(table: pl.LazyFrame, values: pl.Series) -> pl.DataFrame:
+    """The rows that have some of these values in the column of their name, found without reading all rows at once."""
+    asked = pl.col(values.name).is_in(values.unique().implode())
+    return table.filter(asked).collect(engine="streaming")
 
 
 def days_without_rows(times: pl.Series, t0: date, window_days: int) -> list[str]:
@@ -146,6 +163,11 @@ def training_assets(
             "reports": Read("validated/fraud_reports", first, -1, gaps, 1),
         },
         parameters={"window_days": window_days},
+        apart=Apart(
+            dict.fromkeys(("spending", "usual", "risk", "reports"), "TRANSACTION_ID"),
+            ("TX_DATETIME", "TRANSACTION_ID"),
+        ),
+        judge=judge_rows,
         columns={
             "TRANSACTION_ID": Column(pl.Int64(), "the transaction"),
             "TX_DATETIME": Column(pl.Datetime("us"), "when it happened, UTC"),
@@ -160,9 +182,14 @@ def training_assets(
     replayed = table(
         "training_set_replay",
         reads={
-            "training_set": same("training_set"),
+            "training_set": same("training_set", scanned=True),
             "transactions": Read(
-                "validated/transactions", first + customer_spending.reads().first, last_day, "pass", 0
+                "validated/transactions",
+                first + customer_spending.reads().first,
+                last_day,
+                "pass",
+                0,
+                scanned=True,
             ),
             "spending": Read(
                 "customer_spending",
@@ -171,12 +198,23 @@ def training_assets(
                 "pass",
                 0,
                 ("TRANSACTION_ID", "TX_DATETIME", "CUSTOMER_ID", "TX_AMOUNT", TO_PAST_AVG),
+                scanned=True,
             ),
             "labelled": Read(
-                "labelled_transactions", first + terminal_risk.reads().first, last_day, "pass", 0
+                "labelled_transactions",
+                first + terminal_risk.reads().first,
+                last_day,
+                "pass",
+                0,
+                scanned=True,
             ),
             "reports": Read(
-                "validated/fraud_reports", first + terminal_risk.reads().first, last_day, "pass", 0
+                "validated/fraud_reports",
+                first + terminal_risk.reads().first,
+                last_day,
+                "pass",
+                0,
+                scanned=True,
             ),
         },
         columns={
