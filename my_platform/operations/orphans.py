@@ -1,5 +1,6 @@
 """Runs whose process is gone: Dagster leaves them as started, for nobody is left to report them."""
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import dagster as dg
 
 PROCESS_TAG = "my_platform/process"
+# Dagster's own, by the launcher of a home on one machine: where the code server listens that begins a run.
+_CODE_SERVER_TAG = ".dagster/grpc_info"
 
 
 def this_process() -> dict[str, str]:
@@ -42,6 +45,32 @@ def end_orphans(instance: dg.DagsterInstance) -> list[str]:
         )
         ended.append(run.run_id)
     return ended
+
+
+def end_unbegun(instance: dg.DagsterInstance) -> list[str]:
+    """Report as failed the runs that a code server which is gone was to begin; their ids.
+
+    For who starts the one daemon of a home, before it launches anything. A run that is begun all the same finds that it
+    has ended, and does nothing.
+    """
+    ended = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
+        if not _answers(json.loads(run.tags.get(_CODE_SERVER_TAG, "{}")).get("socket", "")):
+            instance.report_run_failed(
+                run, "the process that was to begin this run is gone; nothing was computed"
+            )
+            ended.append(run.run_id)
+    return ended
+
+
+def _answers(path: str) -> bool:
+    """Whether a server listens on a socket of this machine."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def _alive(tag: str) -> bool:

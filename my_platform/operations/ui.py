@@ -22,7 +22,7 @@ from my_platform.operations.home import (
     prepare_domains,
     prepare_home,
 )
-from my_platform.operations.orphans import end_orphans
+from my_platform.operations.orphans import end_orphans, end_unbegun
 from my_platform.settings import CHECKOUT, Settings
 
 LOOPBACK = "127.0.0.1"
@@ -56,6 +56,8 @@ def serve(settings: Settings, port: int) -> int:
         _check_port(port)
         with open_instance(settings) as instance:
             end_orphans(instance)
+            if settings.profile == "embedded":
+                end_unbegun(instance)
         process = subprocess.Popen(
             [*_DAGSTER_DEV, "-w", str(_WORKSPACE), "-h", LOOPBACK, "-p", str(port)],
             env=_environment(settings),
