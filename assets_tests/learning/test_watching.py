@@ -85,3 +85,9 @@ def test_features_that_tell_nothing_are_no_divergence() -> None:
     watch = Watch(features, [0, 1] * 250, 1)
     fit_lightgbm(features, [0, 1] * 250, {}, 10, 1, 1, watch)
     assert watch.history[-1]["sample_log_loss"] == pytest.approx(np.log(2), abs=1e-6)
+
+
+def test_rows_that_cannot_be_fitted_on_are_refused_as_if_nobody_looked_on() -> None:
+    features = pl.DataFrame({"amount": np.zeros(0)})
+    with pytest.raises(Refused, match="expected rows of both classes"):
+        fit_lightgbm(features, [], {}, 10, 1, 1, Watch(features, [], 1))

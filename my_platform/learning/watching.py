@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from my_platform.errors import Refused
+from my_platform.learning.weighted import average_precision, log_loss
 
 _OF_EACH_CLASS = {True: 1_000, False: 4_000}
 _LOOKS = 8
@@ -89,8 +90,6 @@ class Watch:
         self, booster: Any, matrix: NDArray[Any], trees: int, threads: int, given: Mapping[str, Any]
     ) -> None:
         """Add what the trees since the last look say, and judge their sum."""
-        from sklearn.metrics import average_precision_score, log_loss
-
         boosting = next((given[name] for name in _BOOSTING if name in given), "gbdt")
         if boosting not in _SUMS:
             self._raw, self._trees = np.zeros(len(self._labels)), 0
@@ -104,18 +103,15 @@ class Watch:
         self._trees = trees
         with np.errstate(over="ignore"):
             found = 1 / (1 + np.exp(-float(given.get("sigmoid", 1.0)) * self._raw))
-        if not np.isfinite(found).all():
-            raise self._diverged(trees, math.nan, given)
-        loss = float(log_loss(self._labels, found, sample_weight=self._weights))
-        rate = np.average(self._labels, weights=self._weights)
-        if loss > _WORSE * log_loss(self._labels, np.full(len(found), rate), sample_weight=self._weights):
+        judged = found, self._labels, self._weights
+        loss, rate = log_loss(*judged), np.average(self._labels, weights=self._weights)
+        if not loss <= _WORSE * log_loss(np.full(len(found), rate), self._labels, self._weights):
             raise self._diverged(trees, loss, given)
-        precision = float(average_precision_score(self._labels, found, sample_weight=self._weights))
         self.history.append(
             {
                 "round": trees,
                 "sample_log_loss": round(loss, _DIGITS),
-                "sample_average_precision": round(precision, _DIGITS),
+                "sample_average_precision": round(average_precision(*judged), _DIGITS),
             }
         )
 

@@ -15,10 +15,10 @@ from my_platform.errors import Refused
 from my_platform.learning.nets.compute import Compute
 from my_platform.learning.nets.fit import Host, TrainingSet, fit_net
 from my_platform.learning.nets.net import Net, best_members, predict, predict_members, prune
-from my_platform.learning.nets.net import average_precision as weighted
 from my_platform.learning.nets.sampling import last_rows
 from my_platform.learning.nets.tabm import Architecture
 from my_platform.learning.nets.training import Interruptible
+from my_platform.learning.weighted import average_precision as weighted
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 ROWS = training_set()

@@ -20,10 +20,11 @@ from my_platform.errors import Refused
 from my_platform.learning.nets.checkpoints import State, forget_state, load_state, save_state
 from my_platform.learning.nets.compute import Compute
 from my_platform.learning.nets.distributed import Group
-from my_platform.learning.nets.net import average_precision, log_loss, probabilities
+from my_platform.learning.nets.net import probabilities
 from my_platform.learning.nets.sampling import Labels
 from my_platform.learning.nets.sources import Rows
 from my_platform.learning.nets.tabm import TabM
+from my_platform.learning.weighted import average_precision, log_loss
 
 _WARM_UP_STEPS = 50
 _LONGEST_NORM = 1.0
