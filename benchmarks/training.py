@@ -35,7 +35,7 @@ _KINDS = ("direct", "platform")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="fits of each kind, in turns")
+    parser.add_argument("--rounds", type=int, default=9, help="fits of each kind, in turns")
     parser.add_argument("--write", action="store_true", help="replace the section in docs/benchmarks.md")
     options = parser.parse_args()
     load = os.getloadavg()
