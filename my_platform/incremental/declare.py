@@ -117,6 +117,8 @@ class Produced:
         quarantined: rows that a contract turned away, with the reason; stored beside the value.
         metadata: plain values for the Dagster UI.
         checks: how the value answers the checks of its asset; stored beside the value.
+        notes: plain values on how it was made; stored beside the value and in no data version, as of figures whose last
+            digits may hang on the machine.
         parts: the value where it does not fit into memory, ``table`` then having its columns and no row. The files
             are there until the next value is asked for.
     """
@@ -125,6 +127,7 @@ class Produced:
     quarantined: pl.DataFrame | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     checks: Sequence[CheckResult] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
     parts: Parts | None = None
 
     @classmethod

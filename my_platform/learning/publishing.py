@@ -58,7 +58,7 @@ def model_publisher(
                 },
                 files=dict(publication.table.select("name", "content").rows()),
                 documents={"training_set.json": manifest},
-                history=_by_step(about.get("history", [])),
+                history=_by_step(publication.record.get("notes", {}).get("history", [])),
             )
         )
         recipe = recipe_of(publication.code)

@@ -313,6 +313,8 @@ class AssetRun:
         }
         if made.checks:
             record["checks"] = [result.as_json() for result in made.checks]
+        if made.notes:
+            record["notes"] = dict(made.notes)
         committed = self.lake.commit(
             self.node.name,
             partition,

@@ -64,7 +64,6 @@ def fraud_lightgbm(
         "seed": parameters["seed"],
         "parameters": {**parameters["lightgbm"], "rounds": parameters["rounds"]},
         "seeds": {"lightgbm": parameters["seed"]},
-        "history": watch.history,
         **({"workers": engine.workers} if engine.workers > 1 else {}),
         **fitted_on(rows, replay, partition, parameters["window_days"], inputs),
     }
@@ -78,6 +77,7 @@ def fraud_lightgbm(
             "model_bytes": len(model),
             **fitted.metadata,
         },
+        notes={"history": watch.history},
     )
 
 

@@ -55,7 +55,6 @@ def fraud_tabm(
         "recipe": recipe,
         "parameters": {**recipe["architecture"], **recipe["training"]},
         "seeds": {"torch": recipe["seed"]},
-        "history": net.about["history"],
         "device": net.about["device"],
         "precision": net.about["precision"],
         **({"workers": engine.workers} if engine.workers > 1 else {}),
@@ -73,6 +72,7 @@ def fraud_tabm(
             "model_bytes": sum(map(len, files.values())),
             **fitted.metadata,
         },
+        notes={"history": net.about["history"]},
     )
 
 
