@@ -2,12 +2,15 @@
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run_iterator
+import pytest
+from dagster_shared.serdes import serialize_value
 
+from assets_tests.homes import CHECKOUT
 from my_platform.operations.orphans import end_unbegun
 
 STARTING, STARTED, FAILURE = (
@@ -53,14 +56,26 @@ def test_runs_that_nobody_is_left_to_begin_are_ended(tmp_path: Path) -> None:
         }
 
 
-def test_one_that_is_begun_all_the_same_does_nothing(tmp_path: Path) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
-        gone = launched(instance, tmp_path / "gone")
+def test_one_that_is_begun_all_the_same_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    with dg.DagsterInstance.get() as instance:
+        origin = dg.reconstructable(job).get_python_origin()
+        run_id = instance.create_run_for_job(job, status=STARTING, job_code_origin=origin).run_id
         end_unbegun(instance)
-        run = instance.get_run_by_id(gone)
-        assert run is not None
-        events = list(execute_run_iterator(InMemoryJob(job), run, instance))
-        assert not [event for event in events if event.is_step_event]
-        after = instance.get_run_by_id(gone)
-        assert after is not None
-        assert after.status is FAILURE
+        # What a code server starts for a run.
+        told = {"__class__": "ExecuteRunArgs", "instance_ref": None, "run_id": run_id}
+        told |= {"job_origin": json.loads(serialize_value(origin)), "set_exit_code_on_failure": True}
+        subprocess.run(
+            [sys.executable, "-m", "dagster", "api", "execute_run", json.dumps(told)],
+            cwd=CHECKOUT,
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+        records = instance.all_logs(run_id)
+        run = instance.get_run_by_id(run_id)
+    assert run is not None
+    assert run.status is FAILURE
+    assert any("Ignoring a run worker" in each.message for each in records)
+    assert not [each for each in records if each.dagster_event and each.dagster_event.is_step_event]
