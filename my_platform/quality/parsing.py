@@ -1,6 +1,7 @@
 """The rows of landed files: Parquet and CSV, read to the contract's types without changing a value."""
 
 import io
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import date
@@ -19,7 +20,14 @@ from my_platform.storage.limits import UNPACKING_FAILS, unpacked_pieces
 _UNITS_A_DAY = {"days": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 # The days that Python and people can tell, the years 1 to 9999, counted from 1970.
 _FIRST_DAY, _LAST_DAY = (day.toordinal() - EPOCH for day in (date.min, date.max))
-_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
+_UNREADABLE = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    EOFError,
+    OSError,
+    ValueError,
+    zlib.error,
+)
 # Sizes of a table while it is read from Parquet; of the text of a CSV file while it is parsed.
 _READ_BY = 2.5
 _CSV_GROWS_BY = 4
@@ -136,7 +144,7 @@ def _csv_pieces(path: str, data: bytes, columns: Columns, piece_bytes: int) -> I
                 yield _typed_text(piece, columns)
         if empty:
             yield _typed_text(pl.DataFrame(schema=dict.fromkeys(names, pl.String())), columns)
-    except (*_UNREADABLE, *UNPACKING_FAILS) as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, error) from error
 
 
