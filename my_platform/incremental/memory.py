@@ -27,8 +27,9 @@ _CACHED_SHARE = 0.125
 _MOST_CACHED_BYTES = 1 << 30
 # A text or a list, of which the type tells no size.
 _TEXT_BYTES = 32
-# Reading, computing and a copy of the result: what a function takes that nobody has looked at, in sizes of its inputs.
-AS_A_WHOLE = 2.0
+# Reading, computing and copies: what a function takes that is given all of its rows, in sizes of its inputs, as it was
+# measured of fits and of training sets that were not taken apart.
+AS_A_WHOLE = 3.0
 
 
 @dataclass(frozen=True)
