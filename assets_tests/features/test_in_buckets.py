@@ -137,7 +137,7 @@ def test_days_that_fit_are_computed_in_memory_and_others_in_parts(tmp_path: Path
 def test_a_day_too_large_for_the_room_to_sort_it_comes_in_parts(tmp_path: Path) -> None:
     rows = many_rows(500)
     tested = declare("rows", [count(days=2)])
-    given = batch(tmp_path, rows, rows, 100_000, DAYS[:1])
+    given = batch(tmp_path, rows, rows, 117_000, DAYS[:1])
     for key, made in compute_in_buckets(tested, given, DAYS[:1]):
         assert made.parts is not None
         assert len(made.parts.files) > 1

@@ -16,7 +16,7 @@ from my_platform.settings import Settings
 
 pytestmark = pytest.mark.slow
 
-DAYS = 40
+DAYS, WINDOW_DAYS = 75, 60
 LIMIT = 650_000_000
 BUILT = "group:raw or group:references or group:validated or group:features or group:training"
 TAKEN_APART = {"customer_spending": " parts by CUSTOMER_ID", "training_set": " parts by TRANSACTION_ID"}
@@ -37,6 +37,7 @@ def build(home: Path, landing: Path, limit: str) -> dict[str, Any]:
         "MY_PLATFORM_HOME": str(home),
         "MY_PLATFORM_LANDING_URL": str(landing),
         "MY_PLATFORM_MEMORY_LIMIT": limit,
+        "MY_PLATFORM_TRAINING_WINDOW_DAYS": str(WINDOW_DAYS),
     }
     done = subprocess.run(
         [sys.executable, "-c", _CHILD, BUILT],

@@ -33,6 +33,7 @@ from my_platform.definitions import build_definitions
 from my_platform.errors import PlatformError
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.missing import missing
+from my_platform.storage.places import LandingBucket
 
 BROKEN = 12
 ALL_PASSED = dict.fromkeys(["contract", "volume", "nulls", "ranges", "drift", "keys_over_days"], PASSED)
@@ -258,6 +259,17 @@ class TestRefusedAndMissing:
         assert missing(workspace, now_s) == {}
         (shop.home / "landing" / "calendar.json").unlink()
         assert missing(workspace, now_s).get(RAW, []) == late
+
+    def test_a_data_set_that_has_ended_misses_nothing_in_a_bucket_either(
+        self, shop: Shop, bucket: Any
+    ) -> None:
+        workspace, years_later_s = shop.session.workspace, datetime(2040, 1, 1, tzinfo=UTC).timestamp()
+        workspace.look()
+        workspace.landing.place = LandingBucket("s3://home/landing")
+        assert missing(workspace, years_later_s)[RAW][0] == day(DAYS)
+        calendar = (shop.home / "landing" / "calendar.json").read_bytes()
+        bucket.put_object(Bucket="home", Key="landing/calendar.json", Body=calendar)
+        assert missing(workspace, years_later_s) == {}
 
 
 class TestRuns:

@@ -222,7 +222,7 @@ def test_a_profile_made_column_by_column_is_that_of_the_table(tmp_path: Path) ->
         "validated/orders", raw_table("raw/orders", contract(), source="orders"), contract()
     )
     found = [
-        first(profile_table(valid), Landed(tmp_path, many(), limit))[0][1][0] for limit in (None, 70_000)
+        first(profile_table(valid), Landed(tmp_path, many(), limit))[0][1][0] for limit in (None, 82_000)
     ]
     assert found[0] == found[1]
 

@@ -3,8 +3,10 @@
 import gzip
 import io
 import random
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import pandera.polars as pa
@@ -13,14 +15,17 @@ import pyarrow
 import pytest
 from polars.testing import assert_frame_equal
 
-from my_platform.errors import Refused
+from my_platform.errors import MemoryLimitError, Refused
+from my_platform.incremental.content import data_version
 from my_platform.incremental.declare import Grain, Produced
 from my_platform.incremental.memory import Memory
+from my_platform.incremental.parts import version_of_parts
 from my_platform.quality.contracts import Contract, version_of
-from my_platform.quality.parsing import read_landed
+from my_platform.quality.parsing import read_landed, read_landed_in_parts
 from my_platform.quality.tables import raw_table, validate, validated_table
 
 DAY = "2018-04-01"
+PIECE_BYTES, PIECE_ROWS = 700, 10
 
 
 class Sales(pa.DataFrameModel):
@@ -70,7 +75,22 @@ def zstd(data: bytes) -> bytes:
 
 
 def landed(data: bytes, name: str = f"landing/sales/{DAY}.parquet") -> pl.DataFrame:
-    return read_landed([(name, data)], CONTRACT.columns).table
+    """The rows of a file, of which parts of a few rows give the same, and its refusal too."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            whole = read_landed([(name, data)], CONTRACT.columns)
+        except Refused as error:
+            if data:
+                with pytest.raises(type(error)) as caught:
+                    read_landed_in_parts((name, data), CONTRACT.columns, PIECE_BYTES, Path(folder))
+                assert str(caught.value).startswith(f"{name}: ")
+            raise
+        made = read_landed_in_parts((name, data), CONTRACT.columns, PIECE_BYTES, Path(folder))
+        assert made.parts is not None
+        assert len(made.parts.files) > 1 or whole.rows <= PIECE_ROWS
+        assert_frame_equal(pl.concat(list(made.parts.frames())), whole.table)
+        assert {**made.metadata, "computed": ""} == {**whole.metadata, "computed": ""}
+    return whole.table
 
 
 def refusal(data: bytes, name: str = f"landing/sales/{DAY}.parquet") -> str:
@@ -268,6 +288,7 @@ def test_a_panic_of_polars_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None
         raise pl.exceptions.PanicException("assertion failed")
 
     monkeypatch.setattr(pl, "read_parquet", panic)
+    monkeypatch.setattr(pl, "scan_parquet", panic)
     assert "cannot be read as a Parquet file: assertion failed" in refusal(parquet())
 
 
@@ -279,12 +300,12 @@ class Landed:
 
     asset, memory = "sales", Memory()
 
-    def __init__(self, files: Mapping[str, Any]) -> None:
-        self.files = files
+    def __init__(self, files: Mapping[str, Any], suffix: str = "parquet") -> None:
+        self.files, self.suffix = files, suffix
         self.keys: Sequence[str] = list(files)
 
     def landed(self, key: str) -> list[tuple[str, bytes]]:
-        return [(f"{key}.parquet", self.files[key])]
+        return [(f"{key}.{self.suffix}", self.files[key])]
 
     def inputs(self, read: str, key: str) -> Mapping[str, pl.DataFrame]:
         return {key: self.files[key]}
@@ -347,3 +368,26 @@ def test_assets_say_where_they_come_from() -> None:
     assert VALID.reads["landed"].asset == "raw/sales"
     assert VALID.parameters["most_bad_share"] == CONTRACT.most_bad_share
     assert list(VALID.columns) == ROWS.columns
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+def test_a_csv_file_whose_rows_do_not_fit_is_read_in_parts(suffix: str, tmp_path: Path) -> None:
+    rows = pl.concat([ROWS] * 30_000).with_columns(id=pl.int_range(pl.len()))
+    text = csv(rows)
+    batch = Landed({DAY: gzip.compress(text, 1) if suffix == "csv.gz" else text}, suffix)
+    # There is room for the text, and for what reading ahead takes, and not for all rows.
+    batch.memory = Memory(300_000_000, tmp_path / "spill")
+    for _, made in RAW.compute(batch):
+        assert isinstance(made, Produced), made
+        assert made.parts is not None
+        assert str(made.metadata["computed"]).endswith("parts")
+        assert version_of_parts(made.parts) == data_version(rows)
+
+
+def test_a_csv_file_that_does_not_fit_as_it_lies_there_is_refused_by_name(tmp_path: Path) -> None:
+    batch = Landed({DAY: csv(pl.concat([ROWS] * 15_000))}, "csv")
+    batch.memory = Memory(100_000_000, tmp_path / "spill")
+    ((_, made),) = RAW.compute(batch)
+    assert isinstance(made, MemoryLimitError)
+    assert f"sales {DAY} needs about" in str(made)
+    assert "as a landed file lies in memory" in str(made)

@@ -27,6 +27,7 @@ from my_platform.domains.fraud.handbook import import_handbook
 from my_platform.operations.heads import asset_key
 from my_platform.operations.orphans import PROCESS_TAG
 from my_platform.operations.session import Session, opened
+from my_platform.storage.backfill_book import BackfillBook
 
 pytestmark = pytest.mark.scale
 
@@ -121,7 +122,7 @@ def test_workers_that_are_killed_cost_their_chunks_and_nothing_else(
 ) -> None:
     with home_of("cluster", landed, s3, ray) as home:
         process = start(home, "backfill", EVERYTHING, "--chunk", "25", "--json", **landed.settings)
-        killed = kill_workers(home, process)
+        killed = kill_workers(home, process, sum(map(len, landed.truth.values())) // (KILLS + 2))
         told = answer(process, within_s=_PATIENCE_S)
         assert told["state"] == "done"
         assert len(killed) == KILLS
@@ -135,17 +136,20 @@ def test_workers_that_are_killed_cost_their_chunks_and_nothing_else(
         assert ordered(home, "refresh", **landed.settings)["runs"] == 0
 
 
-def kill_workers(home: Path, process: "subprocess.Popen[str]") -> set[str]:
-    """Kill workers in the middle of their chunks, each time another one, and as soon as it has done something."""
+def kill_workers(home: Path, process: "subprocess.Popen[str]", between: int) -> set[str]:
+    """Kill workers in the middle of their chunks, each time another one, and when so much more has been done."""
     killed: set[str] = set()
     ends = time.monotonic() + _PATIENCE_S
     while not (home / "dagster" / "dagster.yaml").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.2)
     with session(home) as found:
+        book = BackfillBook(found.settings.backfills)
         while len(killed) < KILLS and process.poll() is None:
             assert time.monotonic() < ends, "there were not enough workers to kill"
-            for run in found.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+            done = sum(sum(each.counts.values()) for each in book.backfills())
+            runs = found.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+            for run in runs if done > between * len(killed) else ():
                 worker = run.tags.get(PROCESS_TAG, "")
                 pid = int(worker.split(":")[1]) if worker else process.pid
                 if pid != process.pid and worker not in killed and has_emitted(found, run.run_id):

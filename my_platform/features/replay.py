@@ -108,6 +108,12 @@ def sample(table: pl.DataFrame, key: str, most: int) -> pl.DataFrame:
     return table[np.sort(np.argpartition(hashes, most)[:most])]
 
 
+def those_of(table: pl.LazyFrame, values: pl.Series) -> pl.DataFrame:
+    """The rows that have some of these values in the column of their name, found without reading all rows at once."""
+    asked = pl.col(values.name).is_in(values.unique().implode())
+    return table.filter(asked).collect(engine="streaming")
+
+
 def _past(
     feature_set: FeatureSet, sampled: pl.DataFrame, events: pl.DataFrame, known_at: str
 ) -> pl.DataFrame:

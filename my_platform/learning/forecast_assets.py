@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from my_platform.incremental.bucketed import Apart
 from my_platform.incremental.checks import Check
 from my_platform.incremental.declare import Asset, Column, Grain, Read, same, table
 from my_platform.learning.fitting import TRAINING_POOL
@@ -14,6 +15,7 @@ from my_platform.learning.forecast_steps import (
     REPLAY_CHECK,
     REPLAYED_ROWS,
     fitted,
+    judge_rows,
     predictions,
     test_set,
     training_set,
@@ -63,6 +65,11 @@ def forecast_assets(
             **windows(first, last_day, gaps, SHORTEST_WINDOW_DAYS),
         },
         parameters=forecast.plain,
+        apart=Apart(
+            dict.fromkeys(("labels", *(asset.name for _, asset in forecast.features)), forecast.key),
+            (forecast.time, forecast.key),
+        ),
+        judge=judge_rows,
         group="training",
         columns={
             **columns,
@@ -157,8 +164,8 @@ def _replay_asset(forecast: Forecast, first: int, last_day: int, week: Mapping[s
     return table(
         f"{forecast.training_set}_replay",
         reads={
-            "training_set": same(forecast.training_set),
-            **{name: Read(name, first + reach, last_day, "pass", 0) for name in tables},
+            "training_set": same(forecast.training_set, scanned=True),
+            **{name: Read(name, first + reach, last_day, "pass", 0, scanned=True) for name in tables},
         },
         parameters={"key": forecast.key, "known_at": forecast.plain["known_at"], "declarations": sets},
         group="training",

@@ -16,8 +16,8 @@ import polars as pl
 
 from my_platform.errors import Refused
 from my_platform.features.declaration import FeatureSet
-from my_platform.features.replay import replay, sample
-from my_platform.incremental.checks import CheckResult
+from my_platform.features.replay import replay, sample, those_of
+from my_platform.incremental.checks import CheckResult, Judgement
 from my_platform.incremental.declare import Produced
 from my_platform.learning.fitting import fit_regression, predict_lightgbm
 from my_platform.learning.leaks import Roles, judge_scores, judge_training_set
@@ -29,33 +29,40 @@ REPLAY_CHECK = "no_future_in_features"
 
 def training_set(
     labels: pl.LazyFrame, partition: str, parameters: Mapping[str, Any], **features: pl.LazyFrame
-) -> Produced:
+) -> pl.LazyFrame:
     """Features of the training days joined with the values that were known before T0, guarded against leaks."""
     t0 = date.fromisoformat(partition)
-    end = t0 - timedelta(days=parameters["delay_days"])
-    first = end - timedelta(days=parameters["window_days"])
     key, at = parameters["key"], parameters["time"]
-    found = (
+    return (
         _joined(features, key, at)
-        .filter(_on_days(at, first, end))
+        .filter(_on_days(at, *_training_days(t0, parameters)))
         .join(_known_before(labels, t0, parameters), on=key, how="inner")
         .select(key, at, *parameters["features"], parameters["value"], parameters["known_at"])
         .sort(at, key)
-        .collect()
     )
+
+
+def judge_rows(rows: pl.LazyFrame, partition: str, parameters: Mapping[str, Any]) -> Judgement:
+    """How all rows of a training set answer ``TRAINING_CHECKS``, and how many days they are of.
+
+    Raises:
+        Refused: the answer to a check is no.
+    """
+    t0 = date.fromisoformat(partition)
+    _, end = _training_days(t0, parameters)
     roles = Roles(
-        key=key,
-        time=at,
+        key=parameters["key"],
+        time=parameters["time"],
         known_at=parameters["known_at"],
         label=parameters["value"],
         features=tuple(parameters["features"]),
         number=True,
     )
     checks = judge_training_set(
-        found, roles, rows_before=datetime.combine(end, time()), labels_before=datetime.combine(t0, time())
+        rows, roles, rows_before=datetime.combine(end, time()), labels_before=datetime.combine(t0, time())
     )
-    days = found[at].dt.date()
-    return Produced(found, metadata={"days": days.n_unique(), "first_day": str(days.min())}, checks=checks)
+    days = rows.select(pl.col(roles.time).dt.date().unique()).collect(engine="streaming").to_series()
+    return Judgement(checks, {"days": len(days), "first_day": str(days.min())})
 
 
 def training_set_replay(
@@ -67,14 +74,19 @@ def training_set_replay(
 ) -> Produced:
     """How many rows of the training set, and of how many features, came out the same without the future."""
     sets: Sequence[FeatureSet] = parameters["declarations"]
-    rows = sample(training_set.collect(), parameters["key"], REPLAYED_ROWS)
-    there = {name: frame.collect() for name, frame in tables.items()}
+    key, known_at = parameters["key"], parameters["known_at"]
+    keys = sample(training_set.select(key).collect(engine="streaming"), key, REPLAYED_ROWS)
+    rows = those_of(training_set, keys[key])
     found = []
     for declared in sets:
-        events = None if declared.own_events else there[declared.events]
-        told = events is not None and parameters["known_at"] in events.columns
-        known_at = parameters["known_at"] if told else None
-        found += replay(declared, rows, there[declared.rows], events, known_at=known_at)
+        sampled = those_of(tables[declared.rows], rows[declared.order])
+        of_entities = those_of(tables[declared.events], sampled[declared.entity])
+        told = not declared.own_events and known_at in of_entities.columns
+        found += (
+            replay(declared, rows, of_entities)
+            if declared.own_events
+            else replay(declared, rows, sampled, of_entities, known_at=known_at if told else None)
+        )
     features = sum(len(declared.columns) for declared in sets)
     numbers = {"rows": rows.height, "features": features, "features_that_differ": len(found)}
     results = [CheckResult(REPLAY_CHECK, not found, numbers, str(found[0]) if found else "")]
@@ -189,6 +201,12 @@ def _known_before(labels: pl.LazyFrame, day: date, parameters: Mapping[str, Any]
         .group_by(key)
         .agg(pl.col(value, known_at).sort_by(known_at, value).last())
     )
+
+
+def _training_days(t0: date, parameters: Mapping[str, Any]) -> tuple[date, date]:
+    """The first day of the training rows, and the day after their last."""
+    end = t0 - timedelta(days=parameters["delay_days"])
+    return end - timedelta(days=parameters["window_days"]), end
 
 
 def _on_days(at: str, first: date, end: date) -> pl.Expr:

@@ -30,7 +30,7 @@ from my_platform.serving.label_landing import LandedLabels, land_labels
 from my_platform.serving.log_landing import LandedLog, LoggedTable, land_log
 from my_platform.settings import Settings
 from my_platform.storage.bucket import Patience
-from my_platform.storage.calendar import Calendar, calendar_of, calendar_path, read_calendar
+from my_platform.storage.calendar import calendar_in
 from my_platform.storage.lake import Lake
 from my_platform.storage.landing import Landing, key_of
 from my_platform.storage.limits import Limits
@@ -238,7 +238,7 @@ def open_registry(settings: Settings) -> Registry:
 
 def data_span(settings: Settings, workspace: Workspace) -> Span:
     """First and last day of the data: from the calendar file, else from what has landed."""
-    calendar = _calendar(settings, workspace)
+    calendar = calendar_in(workspace.landing.place)
     days = _landed_days(workspace)
     yesterday = date.today() - timedelta(days=1)
     if calendar is None:
@@ -250,16 +250,6 @@ def data_span(settings: Settings, workspace: Workspace) -> Span:
     if days and (last is not None or days[-1] > yesterday):
         last = max(last or days[-1], days[-1])
     return Span(first, last)
-
-
-def _calendar(settings: Settings, workspace: Workspace) -> Calendar | None:
-    if "://" not in settings.landing:
-        return read_calendar(Path(settings.landing))
-    name = calendar_path(Path()).name
-    try:
-        return calendar_of(workspace.landing.place.read(name), f"{settings.landing}/{name}")
-    except FileNotFoundError:
-        return None
 
 
 def _landed_days(workspace: Workspace) -> list[date]:

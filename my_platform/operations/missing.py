@@ -5,14 +5,13 @@ and is told within a run as a failed check of the raw table.
 """
 
 import time
-from pathlib import Path
 
 from my_platform.incremental.checks import CheckResult
 from my_platform.incremental.declare import Grain, day_key
 from my_platform.operations.platform import Workspace
 from my_platform.quality.freshness import last_due_day, missing_days
 from my_platform.quality.tables import FRESHNESS
-from my_platform.storage.calendar import read_calendar
+from my_platform.storage.calendar import calendar_in
 
 # A table that has stopped is told as late for a month, and not for ever.
 _MOST_LATE_DAYS = 31
@@ -35,8 +34,9 @@ def missing(workspace: Workspace, now_s: float | None = None) -> dict[str, list[
         if not landed:
             continue
         last = max(landed)
-        if not _has_ended(workspace):
-            last = max(last, min(last + _MOST_LATE_DAYS, last_due_day(now_s, asset.due_h)))
+        late = min(last + _MOST_LATE_DAYS, last_due_day(now_s, asset.due_h))
+        if late > last and not _has_ended(workspace):
+            last = late
         days = missing_days(landed, min(landed), last)
         if days:
             found[asset.name] = [day_key(day) for day in days]
@@ -51,6 +51,5 @@ def told_missing(asset: str, partition: str) -> CheckResult:
 
 
 def _has_ended(workspace: Workspace) -> bool:
-    root = workspace.landing.place.root
-    calendar = None if "://" in root else read_calendar(Path(root))
+    calendar = calendar_in(workspace.landing.place)
     return calendar is not None and calendar.last is not None

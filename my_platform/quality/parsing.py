@@ -1,7 +1,9 @@
 """The rows of landed files: Parquet and CSV, read to the contract's types without changing a value."""
 
 import io
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,24 @@ from my_platform.incremental.declare import EPOCH, Produced
 from my_platform.incremental.memory import table_bytes
 from my_platform.incremental.parts import Parts, write_part
 from my_platform.quality.columns import Columns, as_table, conform
+from my_platform.storage.limits import UNPACKING_FAILS, unpacked_pieces
 
 _UNITS_A_DAY = {"days": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 # The days that Python and people can tell, the years 1 to 9999, counted from 1970.
 _FIRST_DAY, _LAST_DAY = (day.toordinal() - EPOCH for day in (date.min, date.max))
-_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
-# Sizes of a table while it is read from Parquet; of the text of a CSV file while it is parsed; of a compressed text.
+_UNREADABLE = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    EOFError,
+    OSError,
+    ValueError,
+    zlib.error,
+)
+# Sizes of a table while it is read from Parquet; of the text of a CSV file while it is parsed.
 _READ_BY = 2.5
 _CSV_GROWS_BY = 4
-_UNPACKS_TO = 6
+# What polars holds of a CSV file, beside its text, while it gives some rows at a time: measured as 115 MB with 2 threads.
+_CSV_READ_AHEAD_BYTES = 128_000_000
 
 
 def read_landed(files: list[tuple[str, bytes]], columns: Columns) -> Produced:
@@ -61,7 +72,8 @@ def _unreadable(path: str, error: BaseException) -> Refused:
 def landed_bytes(path: str, data: bytes, columns: Columns) -> int:
     """What reading a landed file takes in memory beside its bytes; of a broken one nothing."""
     if not path.endswith(".parquet"):
-        return len(data) * _CSV_GROWS_BY * (_UNPACKS_TO if path.endswith((".gz", ".zst")) else 1)
+        unpacked = _text_bytes(path, data)
+        return unpacked + (unpacked or len(data)) * _CSV_GROWS_BY
     try:
         rows = pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
@@ -72,7 +84,7 @@ def landed_bytes(path: str, data: bytes, columns: Columns) -> int:
 def read_landed_in_parts(
     file: tuple[str, bytes], columns: Columns, piece_bytes: int, folder: Path
 ) -> Produced:
-    """What ``read_landed`` gives of a Parquet file whose rows do not fit into memory, in parts that lie in a folder.
+    """What ``read_landed`` gives of a file whose rows do not fit into memory, in parts that lie in a folder.
 
     Raises:
         Refused, OtherColumns: as ``read_landed`` does.
@@ -81,7 +93,8 @@ def read_landed_in_parts(
     files: list[Path] = []
     rows = 0
     about: Mapping[str, Any] = {}
-    for piece in _pieces(path, data, columns, piece_bytes):
+    pieces = _pieces if path.endswith(".parquet") else _csv_pieces
+    for piece in pieces(path, data, columns, piece_bytes):
         made = _typed(piece, columns, path, len(data))
         about = made.metadata
         files.append(write_part(made.table, folder / f"{len(files)}.arrow"))
@@ -92,14 +105,58 @@ def read_landed_in_parts(
 
 
 def _pieces(path: str, data: bytes, columns: Columns, piece_bytes: int) -> Iterator[pl.DataFrame]:
-    whole = pl.scan_parquet(io.BytesIO(data))
     try:
+        whole = pl.scan_parquet(io.BytesIO(data))
         rows = whole.select(pl.len()).collect().item()
         at_once = max(1, piece_bytes // max(table_bytes(1, columns.types), 1))
         for start in range(0, max(rows, 1), at_once):
             yield whole.slice(start, at_once).collect()
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
+
+
+def least_bytes(path: str, data: bytes) -> int:
+    """What ``read_landed_in_parts`` takes in memory at least, the file's own bytes among it."""
+    if path.endswith(".parquet"):
+        return len(data) * 2
+    return len(data) + _text_bytes(path, data) + _CSV_READ_AHEAD_BYTES
+
+
+def _text_bytes(path: str, data: bytes) -> int:
+    """What a CSV file takes unpacked; 0 where it is not packed, or what can be unpacked of a broken one."""
+    size = 0
+    with suppress(*UNPACKING_FAILS):
+        for piece in unpacked_pieces(path, data) if not path.endswith(".csv") else ():
+            size += len(piece)
+    return size
+
+
+def _csv_pieces(path: str, data: bytes, columns: Columns, piece_bytes: int) -> Iterator[pl.DataFrame]:
+    """The rows of a CSV file in order, by the same parser as a whole one; one frame without rows where it has none."""
+    try:
+        whole = pl.scan_csv(_text(path, data), infer_schema=False)
+        names = whole.collect_schema().names()
+        at_once = max(1, piece_bytes // table_bytes(1, dict.fromkeys(names, pl.String())))
+        empty = True
+        for piece in whole.collect_batches(chunk_size=at_once, engine="streaming", lazy=True):
+            if piece.height:
+                empty = False
+                yield _typed_text(piece, columns)
+        if empty:
+            yield _typed_text(pl.DataFrame(schema=dict.fromkeys(names, pl.String())), columns)
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def _text(path: str, data: bytes) -> io.BytesIO:
+    """The text of a CSV file, unpacked where it is compressed."""
+    if path.endswith(".csv"):
+        return io.BytesIO(data)
+    text = io.BytesIO()
+    for piece in unpacked_pieces(path, data):
+        text.write(piece)
+    text.seek(0)
+    return text
 
 
 def _exactly(column: pl.Series, kind: pl.DataType, path: str) -> pl.Series:
@@ -133,7 +190,11 @@ def _exactly(column: pl.Series, kind: pl.DataType, path: str) -> pl.Series:
 def _parse(path: str, data: bytes, columns: Columns) -> pl.DataFrame:
     if path.endswith(".parquet"):
         return pl.read_parquet(io.BytesIO(data))
-    table = pl.read_csv(io.BytesIO(data), infer_schema=False)
+    return _typed_text(pl.read_csv(io.BytesIO(data), infer_schema=False), columns)
+
+
+def _typed_text(table: pl.DataFrame, columns: Columns) -> pl.DataFrame:
+    """A table of texts with the contract's columns as the contract's types."""
     landed = {old: new for old, new in columns.renames.items() if new not in table.columns}
     names = {name: landed.get(name, name) for name in table.columns}
     return table.with_columns(

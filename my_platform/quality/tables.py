@@ -26,7 +26,7 @@ from my_platform.incremental.parts import Parts
 from my_platform.quality.columns import Columns, OtherColumns
 from my_platform.quality.contracts import Contract, version_of
 from my_platform.quality.in_buckets import VALIDATED_BY, divided_in_buckets
-from my_platform.quality.parsing import landed_bytes, read_landed, read_landed_in_parts
+from my_platform.quality.parsing import landed_bytes, least_bytes, read_landed, read_landed_in_parts
 from my_platform.quality.renames import with_guesses
 from my_platform.quality.rows import Context, Split, split_rows
 
@@ -155,13 +155,10 @@ def _read(batch: Batch, key: str, columns: Columns) -> Iterator[Produced]:
         return
     room = batch.memory.room_bytes
     assert room is not None
-    why = (
-        "as a landed file lies in memory" if path.endswith(".parquet") else "as a CSV file is read as a whole"
-    )
-    least = len(data) * 2 if path.endswith(".parquet") else needed + len(data)
-    batch.memory.require(batch.asset, key, least, why)
+    least = least_bytes(path, data)
+    batch.memory.require(batch.asset, key, least, "as a landed file lies in memory")
     with batch.memory.folder() as folder:
-        yield read_landed_in_parts((path, data), columns, (room - len(data)) // 8, folder)
+        yield read_landed_in_parts((path, data), columns, max(room - least, room // 8) // 8, folder)
 
 
 def _kept(made: Produced, contract: Contract) -> CheckResult:

@@ -1,6 +1,7 @@
 """What a champion says of rows with features, in bulk: the model that serves, and the threshold that it serves with."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,14 @@ import numpy as np
 import polars as pl
 
 from my_platform.errors import Refused
+from my_platform.incremental.bucketed import (
+    Apart,
+    Made,
+    has_to_be_apart,
+    in_buckets,
+    require_whole,
+    whole,
+)
 from my_platform.incremental.declare import (
     EXPECTED,
     SERVED,
@@ -18,10 +27,12 @@ from my_platform.incremental.declare import (
     Grain,
     Produced,
     Read,
+    or_each_alone,
 )
+from my_platform.incremental.parts import Parts, write_part
 from my_platform.learning.bundle import Bundle, bundle_called
 from my_platform.learning.export.parity import MODEL_FILE
-from my_platform.learning.export.scoring import OnnxModel, load_onnx
+from my_platform.learning.export.scoring import ROWS_AT_ONCE, OnnxModel, load_onnx
 
 SCORES: Mapping[str, Column] = {
     "PROBABILITY": Column(pl.Float64(), "probability, as the champion of the day says"),
@@ -76,6 +87,7 @@ def scored_asset(
     *,
     features: Mapping[str, Read],
     joined: Callable[..., pl.LazyFrame],
+    apart: Apart,
     kept: Mapping[str, Column],
     lineage: ColumnLineage,
     **catalogue: Any,
@@ -90,17 +102,34 @@ def scored_asset(
         features: what is read of the day by the parameters of ``joined``.
         joined: makes one frame of those.
         kept: the columns of that frame that stay.
+        apart: how its rows are told apart where a day does not fit into memory, and put in order in any case.
     """
 
+    names = list(kept)
+
+    def rows_of(_key: str, tables: Mapping[str, pl.DataFrame]) -> Made:
+        rows = joined(**{read: table.lazy() for read, table in tables.items()})
+        return rows.sort(apart.sort_by).collect(), None, {}
+
+    def bundle_of(batch: Batch, key: str) -> Bundle:
+        (digest,) = batch.versions(_CHAMPION, key).values()
+        return bundle_called(bundles, digest)
+
+    def together(batch: Batch, keys: Sequence[str]) -> Iterator[tuple[str, Produced | Exception]]:
+        columns = {name: read.columns for name, read in features.items()}
+        for key, rows in in_buckets(rows_of, batch, keys, apart, columns):
+            with batch.memory.folder() as folder:
+                yield key, _produced(bundle_of(batch, key), rows.value, names, folder, **rows.metadata)
+
     def compute(batch: Batch) -> Iterator[tuple[str, Produced | Exception]]:
+        if has_to_be_apart(batch, apart, list(features), batch.keys):
+            yield from or_each_alone(partial(together, batch), batch.keys)
+            return
         for key in batch.keys:
             try:
-                (digest,) = batch.versions(_CHAMPION, key).values()
-                frames = {each: next(iter(batch.inputs(each, key).values())).lazy() for each in features}
-                bundle = bundle_called(bundles, digest)
-                found = scored(bundle, joined(**frames).collect(), list(kept))
-                flagged = int(found["FLAGGED"].sum())
-                yield key, Produced(found, metadata={"bundle": bundle.digest, "flagged": flagged})
+                require_whole(batch, list(features), key)
+                rows, _, _ = rows_of(key, {read: whole(batch, read, key) for read in features})
+                yield key, _produced(bundle_of(batch, key), rows, names, None)
             except EXPECTED as error:
                 yield key, error
 
@@ -108,9 +137,45 @@ def scored_asset(
         name=name,
         grain=Grain.DAY,
         reads={_CHAMPION: Read(f"{SERVED}{use}"), **features},
+        parameters={"sort_by": apart.sort_by},
         compute=compute,
-        code=(scored, joined),
+        code=(scored, joined, in_buckets),
         columns={**kept, **SCORES},
         lineage=lineage,
         **{"group": "serving", "kinds": ("onnx", "polars"), **catalogue},
     )
+
+
+def _produced(
+    bundle: Bundle, rows: pl.DataFrame | Parts, kept: list[str], folder: Path | None, **about: Any
+) -> Produced:
+    """The scores of the rows of a day, of rows in files in files of a folder."""
+    about = {"bundle": bundle.digest, **about}
+    if isinstance(rows, pl.DataFrame):
+        found = scored(bundle, rows, kept)
+        return Produced(found, metadata={**about, "flagged": int(found["FLAGGED"].sum())})
+    assert folder is not None
+    files: list[Path] = []
+    flagged = 0
+    for piece in _in_batches(rows):
+        found = scored(bundle, piece, kept)
+        flagged += int(found["FLAGGED"].sum())
+        files.append(write_part(found, folder / f"{len(files)}.arrow"))
+        schema = found.schema
+    return Produced.of(Parts(tuple(files), rows.rows, schema), metadata={**about, "flagged": flagged})
+
+
+def _in_batches(rows: Parts) -> Iterator[pl.DataFrame]:
+    """The rows in pieces of whole batches but for the last one, so that a model is given the batches of all rows at once.
+
+    What a net says of a row may hang in its last digits on the rows that stand in its batch.
+    """
+    left = rows.schema.to_frame()
+    for frame in rows.frames():
+        piece = pl.concat([left, frame])
+        whole_rows = piece.height // ROWS_AT_ONCE * ROWS_AT_ONCE
+        left = piece[whole_rows:]
+        if whole_rows:
+            yield piece[:whole_rows]
+    if left.height or not rows.rows:
+        yield left

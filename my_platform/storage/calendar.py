@@ -4,9 +4,12 @@ import json
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from my_platform.errors import SourceError
+
+if TYPE_CHECKING:
+    from my_platform.storage.places import LandingPlace
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,15 @@ def read_calendar(landing: Path) -> Calendar | None:
     """The calendar of a landing, None where nothing is landed yet; raises SourceError on a damaged file."""
     path = calendar_path(landing)
     return calendar_of(path.read_bytes(), path) if path.exists() else None
+
+
+def calendar_in(place: "LandingPlace") -> Calendar | None:
+    """The same of a landing in a folder or a bucket; raises SourceError on a damaged file."""
+    name = calendar_path(Path()).name
+    try:
+        return calendar_of(place.read(name), f"{place.root}/{name}")
+    except FileNotFoundError:
+        return None
 
 
 def calendar_of(data: bytes, path: Path | str) -> Calendar:

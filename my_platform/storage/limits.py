@@ -15,6 +15,8 @@ import polars as pl
 
 from my_platform.errors import Refused
 
+# What reading a compressed file raises where it is broken.
+UNPACKING_FAILS: tuple[type[Exception], ...] = (EOFError, OSError, ValueError, zlib.error)
 _MAGIC = b"PAR1"
 _PIECE = 1 << 20
 # Bytes of a value in memory; a text has its place in a buffer besides its own bytes.
@@ -57,7 +59,7 @@ def check_size(path: str, name: str, data: bytes, limits: Limits) -> None:
     if path.endswith(".parquet"):
         _check_parquet(name, data, limits)
     elif not path.endswith(".csv"):
-        with contextlib.suppress(EOFError, OSError, ValueError, zlib.error):
+        with contextlib.suppress(*UNPACKING_FAILS):
             if _unpacked_bytes(path, data, limits.size_bytes) > limits.size_bytes:
                 raise too_large(name, f"its {len(data):,} bytes unpack to more than {limits.size_bytes:,}")
 
@@ -109,14 +111,14 @@ def _text_bytes(data: bytes) -> int:
 def _unpacked_bytes(path: str, data: bytes, at_most: int) -> int:
     """The size of a compressed file's text, counted no further than just beyond a limit."""
     size = 0
-    for piece in _pieces(path, data):
+    for piece in unpacked_pieces(path, data):
         size += len(piece)
         if size > at_most:
             break
     return size
 
 
-def _pieces(path: str, data: bytes) -> Iterator[bytes]:
+def unpacked_pieces(path: str, data: bytes) -> Iterator[bytes]:
     """The unpacked bytes of a compressed file, at most a megabyte at a time; EOFError where it is cut short."""
     if path.endswith(".gz"):
         yield from _gzip_pieces(data)

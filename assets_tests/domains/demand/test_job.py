@@ -1,8 +1,10 @@
 """The second domain from landed files to a champion: what a forecast takes beside what fraud takes is nothing."""
 
 import json
+import shutil
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
@@ -10,6 +12,9 @@ from typer.testing import CliRunner
 
 from my_platform.cli import app
 from my_platform.errors import PlatformError
+from my_platform.incremental.memory import Memory
+from my_platform.operations.session import opened
+from my_platform.settings import Settings
 from my_platform.storage.lake import Lake
 from my_platform.storage.objects import FolderStore
 from my_platform.storage.trace_index import TraceIndex
@@ -142,3 +147,42 @@ def test_two_domains_live_in_one_home_side_by_side(home: Path, monkeypatch: pyte
     monkeypatch.setenv("MY_PLATFORM_DOMAINS", "my_platform.domains.demand,my_platform.domains.fraud")
     planned = call(home, "plan")
     assert "demand_lightgbm" not in json.dumps(planned.get("owed", {}))
+
+
+def trained(home: Path, folder: Path, limit: int | None) -> dict[str, object]:
+    """Training sets over another window, and their replays, made with so much room for rows."""
+    shutil.copytree(home, folder)
+    given = Settings(home=folder, domains=("my_platform.domains.demand",), training_window_days=14)
+    with opened(given) as session:
+        session.workspace.memory = Memory(limit, folder / "spill")
+        report = session.refresh(select="group:training")
+        assert report.problems == []
+        log, lake, found = session.instance, session.workspace.lake, session.versions()
+        sets = log.fetch_materializations(dg.AssetKey("demand_training_set"), limit=2).records
+        assert all(record.asset_materialization for record in sets)
+        about = [
+            dict(record.asset_materialization.metadata) for record in sets if record.asset_materialization
+        ]
+        return {
+            "computed": report.outcome.computed,
+            "in parts": ["parts by HOUR_ID" in str(each.get("computed")) for each in about],
+            "told": [(each["days"].value, each["first_day"].value) for each in about],
+            "versions": {name: found[name] for name in ("demand_training_set", "demand_training_set_replay")},
+            "checks": {
+                (name, week): (lake.record(name, week, version) or {})["checks"]
+                for name in ("demand_training_set", "demand_training_set_replay")
+                for week, version in found[name].items()
+            },
+        }
+
+
+def test_a_training_set_in_parts_is_the_one_in_memory_and_so_is_its_replay(
+    home: Path, tmp_path: Path
+) -> None:
+    plenty, little = (
+        trained(home, tmp_path / name, limit) for name, limit in (("plenty", None), ("little", 2_000_000))
+    )
+    assert plenty.pop("in parts") == [False, False]
+    assert little.pop("in parts") == [True, True]
+    assert plenty["computed"]
+    assert plenty == little

@@ -1,23 +1,28 @@
 """Bulk scoring: files by the champion, and the daily asset of all transactions, from its promotion on."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from assets_tests import homes
-from assets_tests.domains.fraud.conftest import PROMOTED_AFTER, SERVED, Served
+from assets_tests.domains.fraud.conftest import LAST, PROMOTED_AFTER, SERVED, Served
 from assets_tests.serving.service_log import table
 from my_platform.cli import app
 from my_platform.domains.fraud.features import FEATURES, joined
 from my_platform.errors import DamagedBundle, PlatformError
+from my_platform.incremental.memory import Memory
+from my_platform.incremental.parts import Parts, write_part
 from my_platform.operations.forecast import why
 from my_platform.operations.promotion import promote
 from my_platform.operations.session import Session
+from my_platform.serving import champion_scores
 
 ASSET = "scored_transactions"
 BAD = "CUSTOMER_ID_PAST_SPREAD"
@@ -77,6 +82,45 @@ def test_a_promotion_makes_no_day_stale_that_was_scored_before(before: Path) -> 
                 "inputs"
             ]
             assert found["WEEK"].unique().to_list() == [first]
+
+
+def test_a_day_that_does_not_fit_into_memory_is_scored_in_parts_to_the_same_version(before: Path) -> None:
+    landed, found = homes.day(LAST + 1), {}
+    for limit in (None, 60_000):
+        with homes.folder_in_memory() as folder:
+            home = folder / "home"
+            shutil.copytree(before, home)
+            homes.land(home / "landing", LAST + 2, customers=60, terminals=120)
+            with homes.session(home) as opened:
+                assert opened.refresh(select="+group:features").problems == []
+                opened.workspace.memory = Memory(limit, home / "spill")
+                report = opened.refresh(select=f'key:"{ASSET}"')
+                assert report.as_json()["computed"] == {ASSET: [landed]}
+                record = opened.instance.get_latest_materialization_event(dg.AssetKey(ASSET))
+                assert record is not None
+                assert record.asset_materialization is not None
+                about = {name: value.value for name, value in record.asset_materialization.metadata.items()}
+                assert ("parts by TRANSACTION_ID" in str(about.get("computed"))) == (limit is not None)
+                found[limit] = [opened.versions()[ASSET], about["bundle"], about["flagged"]]
+    assert found[None] == found[60_000]
+
+
+def test_rows_in_files_are_scored_in_the_batches_of_all_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(champion_scores, "ROWS_AT_ONCE", 4)
+    numbers = pl.DataFrame({"n": range(23)})
+    for sizes in ([23], [1] * 23, [3, 5, 0, 9, 6], [4, 4, 4, 11], [0, 23]):
+        ends = list(itertools.accumulate(sizes))
+        files = [
+            write_part(numbers[end - size : end], tmp_path / f"{len(sizes)}-{at}.arrow")
+            for at, (size, end) in enumerate(zip(sizes, ends, strict=True))
+        ]
+        pieces = list(champion_scores._in_batches(Parts(tuple(files), 23, numbers.schema)))
+        assert pl.concat(pieces).equals(numbers)
+        assert all(piece.height % 4 == 0 for piece in pieces[:-1])
+    empty = Parts((write_part(numbers.clear(), tmp_path / "empty.arrow"),), 0, numbers.schema)
+    assert [piece.height for piece in champion_scores._in_batches(empty)] == [0]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])

@@ -6,6 +6,7 @@ import polars as pl
 
 from my_platform.domains.fraud.features import OF_FEATURES, joined
 from my_platform.domains.fraud.publishing import USE
+from my_platform.incremental.bucketed import Apart
 from my_platform.incremental.declare import Asset, Column, same
 from my_platform.serving.champion_scores import SCORES, scored_asset
 
@@ -28,6 +29,9 @@ def scored_transactions(bundles: Path) -> Asset:
             "risk": same("terminal_risk"),
         },
         joined=joined,
+        apart=Apart(
+            dict.fromkeys(("spending", "usual", "risk"), "TRANSACTION_ID"), ("TX_DATETIME", "TRANSACTION_ID")
+        ),
         kept=_KEPT,
         lineage={
             **{name: (("customer_spending", name),) for name in _KEPT},

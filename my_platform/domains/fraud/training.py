@@ -21,7 +21,7 @@ from my_platform.domains.fraud.features import (
     usual_spending,
 )
 from my_platform.errors import Refused
-from my_platform.features.replay import replay, sample
+from my_platform.features.replay import replay, sample, those_of
 from my_platform.incremental.bucketed import Apart
 from my_platform.incremental.checks import Check, CheckResult, Judgement
 from my_platform.incremental.declare import Asset, Column, Grain, Produced, Read, same, table
@@ -109,16 +109,16 @@ def training_set_replay(
     """How many rows of the training set, and of how many features, came out the same without the future."""
     keys = training_set.select("TRANSACTION_ID").collect(engine="streaming")
     chosen = sample(keys, "TRANSACTION_ID", REPLAYED_ROWS)["TRANSACTION_ID"]
-    rows = _those_of(training_set, chosen)
-    replayed_rows = _those_of(transactions, chosen)
+    rows = those_of(training_set, chosen)
+    replayed_rows = those_of(transactions, chosen)
     customers, terminals = replayed_rows["CUSTOMER_ID"], replayed_rows["TERMINAL_ID"]
-    of_terminals = _those_of(labelled, terminals)
-    told = _those_of(reports, of_terminals["TRANSACTION_ID"])
+    of_terminals = those_of(labelled, terminals)
+    told = those_of(reports, of_terminals["TRANSACTION_ID"])
     known = protocol.as_reported(of_terminals.lazy(), told.lazy()).collect()
-    of_customers = _those_of(transactions, customers)
+    of_customers = those_of(transactions, customers)
     found = [
         *replay(customer_spending, rows, of_customers),
-        *replay(usual_spending, rows, _those_of(spending, customers)),
+        *replay(usual_spending, rows, those_of(spending, customers)),
         *replay(terminal_risk, rows, replayed_rows, known, known_at="KNOWN_AT"),
     ]
     numbers = {"rows": rows.height, "features": len(FEATURES), "features_that_differ": len(found)}
@@ -131,12 +131,6 @@ def training_set_replay(
         "features": [len(FEATURES)],
     }
     return Produced(pl.DataFrame(replayed), metadata=numbers, checks=results)
-
-
-def _those_of(table: pl.LazyFrame, values: pl.Series) -> pl.DataFrame:
-    """The rows that have some of these values in the column of their name, found without reading all rows at once."""
-    asked = pl.col(values.name).is_in(values.unique().implode())
-    return table.filter(asked).collect(engine="streaming")
 
 
 def days_without_rows(times: pl.Series, t0: date, window_days: int) -> list[str]:
