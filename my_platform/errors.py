@@ -86,6 +86,8 @@ class DamagedBundle(PlatformError):
             f"{path}: {reason}. Promote the model again (`my-platform promote NAME@WEEK`): that writes its bundle "
             "anew."
         )
+        self.path = path
+        self.reason = reason
 
 
 class HomeError(PlatformError):

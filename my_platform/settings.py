@@ -38,7 +38,8 @@ class Settings(BaseSettings):
     )
     bucket_url: str | None = Field(
         default=None,
-        description="s3://bucket/prefix below which landing, lake, MLflow's artifacts and logs lie; default: the home",
+        description="s3://bucket/prefix below which landing, lake, MLflow's artifacts and logs lie, and what several machines "
+        "share of the registry; default: the home",
     )
     bucket_patience_s: float = Field(
         default=120,

@@ -19,6 +19,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         for name, value in variables(url).items():
             monkeypatch.setenv(name, value)
         made = boto3.resource("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket="home")
+        made.objects.delete()
         yield made.meta.client
         made.objects.delete()
         made.delete()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from assets_tests.operations import shop
 from my_platform.learning.bundle import write_bundle
-from my_platform.learning.ledger import Line, PromotionLedger, Served
+from my_platform.learning.ledger import Line, Served
+from my_platform.learning.registry_place import RegistryPlace
 from my_platform.operations.session import opened
 
 DAYS = 3
@@ -21,8 +22,13 @@ def make(home: Path) -> Path:
 
 def promote(home: Path, model: bytes) -> Line:
     """Make a model champion, whose bundle has one file, with no gate asked."""
-    digest = write_bundle(home / "registry" / "bundles", {"code": {}}, {"model.txt": model})
-    ledger = PromotionLedger(home / "registry" / "promotions.jsonl")
+    return bundle_and_line(RegistryPlace(home / "registry"), model)
+
+
+def bundle_and_line(place: RegistryPlace, model: bytes) -> Line:
+    """The same, wherever the registry lies."""
+    digest = write_bundle(place.bundles, {"code": {}}, {"model.txt": model})
+    ledger = place.promotions()
     before = ledger.standing("shop")
     after = Served("trees", "2026-01-07", "v", "r", digest)
     line = Line("2026-01-15T12:00:00+00:00", "test", "promote", "shop", "", before.champion, after)

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 from assets_tests.homes import CHECKOUT, call, start
-from assets_tests.operations import shop
+from assets_tests.operations import served_shop, shop
 from assets_tests.postgres_server import postgres
 from assets_tests.storage.s3_servers import KEY, SECRET, ceph_server, missing_for_ceph, variables
 from my_platform.errors import HomeError, PlatformError
+from my_platform.learning.bundle import read_bundle
+from my_platform.learning.registry_place import RegistryPlace
 from my_platform.learning.tracking import ModelRun, Tracker
 from my_platform.operations.moving import Move, Moved
 from my_platform.operations.refresh import look_ahead
@@ -194,6 +196,7 @@ def test_a_bucket_that_is_not_there_is_said(home: Path, bucket: Any) -> None:
 _DIES = """
 import os, sys
 from my_platform.learning import store_move
+from my_platform.learning.registry_place import RegistryPlace
 from my_platform.operations import moving
 from my_platform.settings import load_settings
 from my_platform.storage.objects import BucketStore
@@ -211,7 +214,7 @@ if at.isdigit():
 else:
     holder, name = {
         "note": (BucketStore, "create"), "models": (moving.Move, "_models"), "heads": (moving.Move, "_heads"),
-        "index": (TraceIndex, "relabel"), "end": (moving.Move, "_switch"),
+        "registry": (RegistryPlace, "pull"), "index": (TraceIndex, "relabel"), "end": (moving.Move, "_switch"),
     }[at]
     whole = getattr(holder, name)
     def dies(*arguments, **named):
@@ -299,6 +302,39 @@ def test_the_profile_server_takes_heads_and_models_over(
     assert (home / "dagster" / "dagster.yaml.embedded").exists()
     # The next model gets a number of its own.
     Tracker.of(server).log_model(ModelRun("shop", "more", "v2", {}, {"ap": 0.6}, {"week": "2026-01-14"}))
+
+
+@pytest.mark.parametrize("at", [None, "registry", "end"])
+def test_who_serves_is_the_same_on_all_machines_of_the_profile_server(
+    home: Path, tmp_path: Path, bucket: Any, database: None, at: str | None
+) -> None:
+    line = served_shop.promote(home, b"trees")
+    if at is not None:
+        killed(home, at, MY_PLATFORM_PROFILE="server")
+    assert moved(home, profile="server").lines == 1
+    there = {key for key in objects(bucket) if key.startswith("team/registry/")}
+    bundle = f"team/registry/bundles/{line.after.bundle}"
+    assert there == {
+        "team/registry/promotions/00000001.json", f"{bundle}/bundle.json", f"{bundle}/model.txt"
+    }  # fmt: skip
+    place = RegistryPlace.of(shop.settings(tmp_path / "second", bucket_url=TARGET, profile="server"))
+    assert place.promotions().standing("shop").champion == line.after
+    assert read_bundle(place.bundles, line.after.bundle).files == {"model.txt": b"trees"}
+
+
+@pytest.mark.parametrize("profile", ["embedded", "server"])
+def test_a_place_with_a_registry_is_not_empty(home: Path, bucket: Any, profile: str) -> None:
+    key = "team/registry/promotions/00000001.json"
+    bucket.put_object(Bucket="home", Key=key, Body=b"x")
+    with pytest.raises(PlatformError, match=r"is not empty: registry/promotions/00000001\.json lies there"):
+        moved(home, profile=profile)
+    assert list(objects(bucket)) == [key]
+
+
+def test_an_embedded_home_keeps_its_registry_when_it_moves(home: Path, bucket: Any) -> None:
+    served_shop.promote(home, b"trees")
+    assert moved(home).lines == 0
+    assert not any(key.startswith("team/registry/") for key in objects(bucket))
 
 
 def test_a_database_of_another_home_is_refused(

@@ -20,6 +20,7 @@ from my_platform.learning.gate import Case
 from my_platform.learning.health import InService, Limits
 from my_platform.learning.ledger import Line
 from my_platform.learning.registry import Registry
+from my_platform.learning.registry_place import RegistryPlace
 from my_platform.learning.tracking import Tracker
 from my_platform.operations.exports import NotExported, find_export
 from my_platform.operations.health import WATCH, look_after
@@ -45,7 +46,9 @@ def session() -> Iterator[Session]:
 def models(session: Session, tmp_path: Path) -> Models:
     """The fitted models, of which none was promoted yet."""
     return Models(
-        session.workspace, session.heads, Registry(tmp_path / "registry", Tracker(tmp_path / "mlflow"))
+        session.workspace,
+        session.heads,
+        Registry(RegistryPlace(tmp_path / "registry"), Tracker(tmp_path / "mlflow")),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from assets_tests.serving.service_home import row
 from my_platform.domains.fraud.service import services
 from my_platform.errors import PlatformError
+from my_platform.learning.registry_place import RegistryPlace
 from my_platform.quality.contracts import Contract
 from my_platform.serving.app import ScoringService
 from my_platform.serving.champion import Champion
@@ -39,7 +40,7 @@ def client(tmp_path: Path) -> "Iterator[TestClient]":
     store = SqliteStore(tmp_path / "state.sqlite")
     log = PredictionLog(tmp_path / "log.sqlite")
     state = OnlineState(service.forms(), store)
-    champion = Champion(tmp_path / "registry", service.use, list(state.features), {})
+    champion = Champion(RegistryPlace(tmp_path / "registry"), service.use, list(state.features), {})
     scoring = ScoringService(
         service, state, log, champion, Tokens([], 2.0), Bounds(10_000, 5.0), most_rows=3, whole=True
     )

@@ -23,14 +23,15 @@ def score(
 ) -> None:
     """Score a file of rows with the champion: exit code 1 where rows went to quarantine."""
     from my_platform.learning.bundle import read_bundle
-    from my_platform.learning.ledger import PromotionLedger
+    from my_platform.learning.registry_place import RegistryPlace
     from my_platform.serving.bulk import score_file
 
     settings = settings_of_call()
-    ledger = PromotionLedger(settings.registry / "promotions.jsonl")
+    place = RegistryPlace.of(settings)
+    ledger = place.promotions()
     champion = ledger.standing(ledger.use_named(use)).champion
     assert champion is not None
-    bundle = read_bundle(settings.registry / "bundles", champion.bundle)
+    bundle = read_bundle(place.bundles, champion.bundle)
     found = score_file(file, output, bundle, threads=settings.threads).as_json()
     if as_json:
         print_json(found)
@@ -72,17 +73,20 @@ def blast_radius(
     as_json: Json = False,
 ) -> None:
     """Which predictions of the service used a partition, through their features or their model; --json lists them."""
+    from my_platform.learning.registry_place import RegistryPlace
     from my_platform.operations import session
     from my_platform.operations.blast_radius import blast_radius as reached
     from my_platform.operations.home import load_logged
 
     settings = settings_of_call()
+    place = RegistryPlace.of(settings)
+    place.pull()
     with session.opened(settings) as opened:
         found = reached(
             opened.workspace,
             opened.versions(),
             load_logged(settings),
-            settings.registry / "bundles",
+            place.bundles,
             asset,
             partition,
         ).as_json()

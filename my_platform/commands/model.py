@@ -86,12 +86,11 @@ def rollback(
     """Make the former champion the champion again; its bundle is checked, and MLflow's aliases follow."""
     started = time.perf_counter()
     from my_platform.learning.registry import Registry
-    from my_platform.learning.tracking import Tracker
     from my_platform.storage.bucket import Patience
     from my_platform.storage.places import open_place
 
     settings = settings_of_call()
-    registry = Registry(settings.registry, Tracker.of(settings))
+    registry = Registry.of(settings)
     use = registry.ledger.use_named(use)
     place = open_place(settings.landing, Patience.of(settings))
     line = registry.roll_back(use, who=getpass.getuser(), why=reason, place=place)
@@ -210,10 +209,10 @@ def reproduce(
 def promotions(as_json: Json = False) -> None:
     """The promotion ledger: who made which model champion, when and why, the earliest first."""
     from my_platform.learning.gate import figures_of
-    from my_platform.learning.ledger import PromotionLedger
+    from my_platform.learning.registry_place import RegistryPlace
 
-    ledger = PromotionLedger(settings_of_call().registry / "promotions.jsonl")
-    lines = [line for use in ledger.uses() for line in ledger.lines(use)]
+    by_use = RegistryPlace.of(settings_of_call()).promotions().by_use()
+    lines = [line for found in by_use.values() for line in found]
     if as_json:
         print_json({"promotions": [line.as_json() for line in lines]})
         return

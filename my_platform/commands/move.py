@@ -34,6 +34,8 @@ def move(
         )
     if done.heads:
         typer.echo(f"PostgreSQL has {done.heads:,} heads and {done.rows:,} rows of models")
+    if done.lines:
+        typer.echo(f"the bucket has {done.lines:,} lines of the ledgers, with their bundles")
     typer.echo("what to set:" if dry_run else "what to set from now on:")
     for name, value in done.variables.items():
         typer.echo(f"  export {name}={value}")

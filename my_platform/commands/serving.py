@@ -11,8 +11,11 @@ import typer
 from my_platform.commands.console import settings_of_call
 from my_platform.errors import PlatformError
 from my_platform.settings import Settings
+from my_platform.storage.bucket import Patience
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# Who serves has a champion, and looks again soon: its end does not wait for a bucket.
+_PATIENCE = Patience(total_s=2.0, silence_s=5.0)
 
 
 def serve(
@@ -49,6 +52,7 @@ def serve(
 
 
 def _serve(settings: Settings, use: str | None) -> None:
+    from my_platform.learning.registry_place import RegistryPlace
     from my_platform.operations import session
     from my_platform.operations.serving import Partitions, service_of, serving_state
     from my_platform.serving.app import Rhythm, ScoringService
@@ -79,7 +83,7 @@ def _serve(settings: Settings, use: str | None) -> None:
         new = not any(store.versions(form.feature_set.name) for form in forms)
         taken = partitions.take_in()
         champion = Champion(
-            settings.registry,
+            RegistryPlace.of(settings, _PATIENCE),
             service.use,
             list(state.features),
             opened.workspace.project.code_versions,

@@ -37,18 +37,18 @@ def threshold(
 ) -> None:
     """The operating threshold, and what each choice of it costs; with one of the choices it is set, without a redeploy."""
     from my_platform.learning.bundle import read_bundle
-    from my_platform.learning.ledger import PromotionLedger
-    from my_platform.learning.threshold_ledger import ThresholdLedger
+    from my_platform.learning.registry_place import RegistryPlace
 
     settings = settings_of_call()
-    promotions = PromotionLedger(settings.registry / "promotions.jsonl")
+    place = RegistryPlace.of(settings)
+    promotions = place.promotions()
     use = promotions.use_named(use)
     champion = promotions.standing(use).champion
     assert champion is not None
-    about = read_bundle(settings.registry / "bundles", champion.bundle).about
+    about = read_bundle(place.bundles, champion.bundle).about
     if not about["operating_threshold"]["looked_at_a_day"]:
         raise PlatformError(f"nothing is looked at by the scores of {use}: they have no operating threshold")
-    ledger = ThresholdLedger(settings.registry)
+    ledger = place.thresholds()
     policy = _policy(checks, cost_of_check, cost_of_miss, share_of_amount, score, of_bundle)
     if policy is not None:
         if not why.strip():

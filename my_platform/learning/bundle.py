@@ -10,11 +10,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from my_platform.errors import DamagedBundle
-from my_platform.storage.objects import replace_file
+from my_platform.errors import DamagedBundle, DamagedObject, PlatformError
+from my_platform.storage.objects import ObjectStore, replace_file
 
 _ABOUT = "bundle.json"
 
@@ -82,6 +82,51 @@ def bundle_called(folder: Path, start: str) -> Bundle:
     return read_bundle(folder, found[0])
 
 
+def send_bundle(store: ObjectStore, folder: Path, digest: str) -> None:
+    """Have a bundle of this machine's folder in the store; one that is there is left alone.
+
+    Raises:
+        PlatformError: it is not whole here, or the store has something else under its name.
+    """
+    if store.exists(_object(digest, _ABOUT)):
+        return
+    try:
+        bundle = read_bundle(folder, digest)
+    except DamagedBundle as error:
+        raise PlatformError(
+            f"{error.path} cannot be sent to {store.root}, where all machines share what the ledger names: {error.reason}; "
+            "put it back from a backup"
+        ) from error
+    # Last: a bundle is there when this file is.
+    files = {**bundle.files, _ABOUT: (folder / digest / _ABOUT).read_bytes()}
+    for name, data in files.items():
+        path = _object(digest, name)
+        if not store.create(path, data) and store.read(path) != data:
+            raise PlatformError(
+                f"{store.root}/{path} is not what {folder / digest / name} is: remove the object, and try again"
+            )
+
+
+def take_bundle(store: ObjectStore, folder: Path, digest: str) -> None:
+    """Have a bundle of the store in this machine's folder, whole; one that is there is left alone.
+
+    Raises:
+        PlatformError: a file of it is missing in the store, or is not what was promoted.
+    """
+    try:
+        read_bundle(folder, digest)
+    except DamagedBundle:
+        text = _fetch(store, digest, _ABOUT, digest)
+        files = {
+            name: _fetch(store, digest, name, expected)
+            for name, expected in json.loads(text)["files"].items()
+        }
+        for name, data in files.items():
+            replace_file(folder / digest / name, data)
+        # Last: a bundle is there when this file is.
+        replace_file(folder / digest / _ABOUT, text)
+
+
 def _read(folder: Path, digest: str, name: str) -> bytes:
     try:
         return (folder / digest / name).read_bytes()
@@ -91,3 +136,27 @@ def _read(folder: Path, digest: str, name: str) -> bytes:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _fetch(store: ObjectStore, digest: str, name: str, expected: str) -> bytes:
+    """The bytes of a file, which are those that its digest names."""
+    path = _object(digest, name)
+    try:
+        data = store.read(path)
+    except DamagedObject:
+        raise _damaged(store, path, "the object is not there") from None
+    inside = ".." not in PurePosixPath(name).parts and not PurePosixPath(name).is_absolute()
+    if _digest(data) != expected or not inside:
+        raise _damaged(store, path, "it is not what was promoted")
+    return data
+
+
+def _damaged(store: ObjectStore, path: str, found: str) -> PlatformError:
+    return PlatformError(
+        f"{store.root}/{path}: {found}, and the promotion ledger names its bundle. Put the object back as it was; machines "
+        "that took the promotion over before have the file below registry/ of their home"
+    )
+
+
+def _object(digest: str, name: str) -> str:
+    return f"bundles/{digest}/{name}"

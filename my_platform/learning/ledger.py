@@ -1,11 +1,12 @@
 """The promotion ledger: who made which model champion, when, why, and on what figures. Only ever appended to.
 
 It is the truth about what serves: the champion is what its last line says. A change is compared with what its
-author had seen and appended under a lock that the kernel releases when its holder dies, so two promotions at
-once become one after the other, the second one knowing of the first.
+author had seen and appended so that no other comes in between, so two promotions at once become one after the other,
+the second one knowing of the first. No lock of a process that died keeps anybody out: see ``storage.appended`` for the
+ledger of one machine, ``storage.shared_lines`` for one of several.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any, Literal
 
 from my_platform.errors import PlatformError
 from my_platform.incremental.declare import ordinal
-from my_platform.storage.appended import AppendedLines
+from my_platform.storage.appended import AppendedLines, Lines
+from my_platform.storage.traffic import Traffic
 
 Action = Literal["promote", "rollback"]
 
@@ -110,16 +112,41 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class PromotionLedger:
-    """The ledger in a file of JSON lines."""
+def standing_of(lines: Sequence[Line]) -> Standing:
+    """Who serves by all lines of a use."""
+    serving: list[Served] = []
+    for line in lines:
+        if line.action == "rollback":
+            serving.pop()
+        else:
+            serving.append(line.after)
+    return Standing(serving, len(lines))
 
-    def __init__(self, path: Path) -> None:
+
+class PromotionLedger:
+    """The ledger in a file of JSON lines.
+
+    Args:
+        file: how the file is read and appended to; by default it is this machine's alone. One that several machines share
+            is brought up to date at each call that reads, by one request; who needs more calls ``by_use`` once.
+    """
+
+    def __init__(self, path: Path, file: Lines | None = None) -> None:
         self.path = path
-        self._file = AppendedLines(path)
+        self._file = file or AppendedLines(path)
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """What was asked of a bucket; None where the ledger is this machine's alone."""
+        return self._file.traffic
+
+    def by_use(self) -> dict[str, list[Line]]:
+        """The lines of each use that models were ever promoted for, the earliest first."""
+        return _by_use(self._file.read())
 
     def uses(self) -> list[str]:
         """What models were ever promoted for."""
-        return sorted({line.use for line in self._read()})
+        return list(self.by_use())
 
     def use_named(self, name: str | None) -> str:
         """The use of that name, or the only one where none is named.
@@ -137,22 +164,21 @@ class PromotionLedger:
 
     def lines(self, use: str) -> list[Line]:
         """The lines of a use, the earliest first."""
-        return [line for line in self._read() if line.use == use]
+        return self.by_use().get(use, [])
 
     def standing(self, use: str) -> Standing:
         """Who serves a use now, and who did before."""
-        lines = self.lines(use)
-        serving: list[Served] = []
-        for line in lines:
-            if line.action == "rollback":
-                serving.pop()
-            else:
-                serving.append(line.after)
-        return Standing(serving, len(lines))
+        return standing_of(self.lines(use))
 
     def append(self, line: Line, seen: Standing) -> bool:
         """Write a line, unless another has come since its author looked; whether it was written."""
-        return self._file.append(line.as_json(), unless=lambda: self.standing(line.use).lines != seen.lines)
+        return self._file.append(
+            line.as_json(), unless=lambda lines: len(_by_use(lines).get(line.use, ())) != seen.lines
+        )
 
-    def _read(self) -> Iterator[Line]:
-        return map(Line.of_json, self._file.read())
+
+def _by_use(stored: Iterable[Mapping[str, Any]]) -> dict[str, list[Line]]:
+    found: dict[str, list[Line]] = {}
+    for line in map(Line.of_json, stored):
+        found.setdefault(line.use, []).append(line)
+    return dict(sorted(found.items()))

@@ -7,13 +7,16 @@ aliases are written from the ledger, after it and under a lock, and set right ag
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from my_platform.errors import PlatformError
 from my_platform.learning.bundle import read_bundle
 from my_platform.learning.ledger import Line, PromotionLedger, now
+from my_platform.learning.registry_place import RegistryPlace
 from my_platform.learning.tracking import Tracker
+from my_platform.settings import Settings
 from my_platform.storage.landing import day_to_come
 from my_platform.storage.places import LandingPlace
 
@@ -57,20 +60,28 @@ class Registry:
     """The registered models of a home, with the ledger and the bundles that say what serves.
 
     Args:
-        folder: of the ledger and the bundles.
+        place: of the ledger and the bundles.
         tracker: the MLflow store; MLflow is imported when it is first asked.
         promotes: whether a run promotes by the gate, or only a person does.
     """
 
-    def __init__(self, folder: Path, tracker: Tracker, *, promotes: bool = True) -> None:
-        self.folder = folder
+    def __init__(self, place: RegistryPlace, tracker: Tracker, *, promotes: bool = True) -> None:
+        self.place = place
         self.tracker = tracker
         self.promotes = promotes
-        self.ledger = PromotionLedger(folder / "promotions.jsonl")
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Registry":
+        """The registry that the settings name."""
+        return cls(RegistryPlace.of(settings), Tracker.of(settings), promotes=settings.promote == "gate")
+
+    @cached_property
+    def ledger(self) -> PromotionLedger:
+        return self.place.promotions()
 
     @property
     def bundles(self) -> Path:
-        return self.folder / "bundles"
+        return self.place.bundles
 
     def register(self, candidate: Candidate, run_id: str, facts: Mapping[str, Any], card: str) -> Registered:
         """Register a candidate; one that is registered keeps its version and gets these facts and this card."""

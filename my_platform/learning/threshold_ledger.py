@@ -8,7 +8,9 @@ from typing import Any
 from my_platform.errors import PlatformError
 from my_platform.learning.ledger import now
 from my_platform.learning.thresholds import ByBundle, Policy, check_policy, policy_json, policy_of_json
-from my_platform.storage.appended import AppendedLines
+from my_platform.storage.appended import AppendedLines, Lines
+
+THRESHOLDS = "thresholds.jsonl"
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,15 @@ class Chosen:
 
 
 class ThresholdLedger:
-    """The ledger in a file of JSON lines, beside the promotion ledger of a registry's folder."""
+    """The ledger in a file of JSON lines, beside the promotion ledger of a registry's folder.
 
-    def __init__(self, registry: Path) -> None:
-        self.path = registry / "thresholds.jsonl"
-        self._file = AppendedLines(self.path)
+    Args:
+        file: how the file is read and appended to; by default it is this machine's alone.
+    """
+
+    def __init__(self, registry: Path, file: Lines | None = None) -> None:
+        self.path = registry / THRESHOLDS
+        self._file = file or AppendedLines(self.path)
 
     def lines(self, use: str) -> list[Chosen]:
         """All policies that were chosen for a use, the earliest first; raises PlatformError where one cannot be read."""
@@ -52,7 +58,7 @@ class ThresholdLedger:
         """Write a policy down, which counts from then on; raises PlatformError where it can choose nothing."""
         check_policy(policy)
         line = {"at": now(), "who": who, "why": why, "use": use, "policy": policy_json(policy)}
-        self._file.append(line, unless=lambda: False)
+        self._file.append(line, unless=lambda _: False)
         return self.present(use)
 
     def _of(self, use: str) -> list[dict[str, Any]]:

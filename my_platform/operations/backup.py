@@ -22,6 +22,7 @@ from pathlib import Path
 import yaml
 
 from my_platform.errors import HomeError, PlatformError
+from my_platform.learning.registry_place import RegistryPlace
 from my_platform.operations.formats import check_format
 from my_platform.operations.home import commit_lock
 from my_platform.settings import Settings
@@ -79,6 +80,8 @@ def back_up(settings: Settings, target: Path) -> BackedUp:
         raise HomeError(f"{settings.home} is no home, so there is nothing to back up; name it with --home")
     if target.resolve().is_relative_to(settings.home.resolve()):
         raise PlatformError(f"{target} lies in the home {settings.home} itself; choose a folder elsewhere")
+    # Of ledgers that machines share a copy is kept, up to this moment.
+    RegistryPlace.of(settings).pull()
     name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S-%fZ")
     partial = target / f".{name}.partial"
     try:
@@ -129,6 +132,8 @@ def elsewhere_of(settings: Settings) -> dict[str, str]:
         for name, url in places.items()
         if "://" in url or not Path(url).resolve().is_relative_to(home)
     }
+    if RegistryPlace.of(settings).is_shared:
+        found["registry"] = f"{settings.bucket_url}/registry, of which a copy is here"
     storage = storage_elsewhere(settings.dagster_home)
     if storage is not None:
         found["runs and events"] = f"{storage}, as dagster/dagster.yaml says"

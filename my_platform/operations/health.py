@@ -13,7 +13,7 @@ from my_platform.errors import DamagedBundle, DamagedObject, PlatformError
 from my_platform.learning.bundle import Bundle, read_bundle
 from my_platform.learning.contender import Contender
 from my_platform.learning.health import Health, InService, breaches, score_classes
-from my_platform.learning.ledger import Line, Served
+from my_platform.learning.ledger import Line, Served, standing_of
 from my_platform.operations.models import Models
 from my_platform.quality.drift import chance_index, stability_index
 
@@ -62,8 +62,9 @@ def look_after(
         alert: told of each breach and of what was done.
     """
     found = []
+    lines = models.registry.ledger.by_use()
     for use in models.uses:
-        standing = models.registry.ledger.standing(use)
+        standing = standing_of(lines.get(use, ()))
         if standing.champion is None:
             continue
         looked = _look(models, use, standing.champion, service)

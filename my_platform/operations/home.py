@@ -15,10 +15,9 @@ from my_platform.fetching.declaration import Source
 from my_platform.incremental.declare import Asset, Grain, day_key
 from my_platform.incremental.memory import Memory, resident_bytes
 from my_platform.learning.contender import Contender
-from my_platform.learning.ledger import PromotionLedger
 from my_platform.learning.registry import Registry
+from my_platform.learning.registry_place import RegistryPlace
 from my_platform.learning.retraining.policy import policy_of
-from my_platform.learning.tracking import Tracker
 from my_platform.operations.assets import Place
 from my_platform.operations.event_log import stay_connected
 from my_platform.operations.formats import bring_to_present, check_format
@@ -199,7 +198,7 @@ def open_workspace(settings: Settings, project: Project | None = None) -> Worksp
     lake = Lake(open_store(settings.lake, patience), FolderStore(settings.home / "quarantine"), index)
     limits = Limits(settings.most_file_rows, settings.most_file_bytes)
     landing = Landing(open_place(settings.landing, patience), index, limits, settings.quiet_s)
-    ledger = PromotionLedger(settings.registry / "promotions.jsonl")
+    ledger = RegistryPlace.of(settings).promotions()
     loaded = project or load_project(settings)
     memory = Memory(settings.memory_limit_bytes, settings.spill, resident_bytes())
     return Workspace(loaded, lake, landing, ledger=ledger, memory=memory)
@@ -234,7 +233,7 @@ def place_of(settings: Settings) -> Place:
 
 def open_registry(settings: Settings) -> Registry:
     """The registered models of a home, with the ledger that says who serves."""
-    return Registry(settings.registry, Tracker.of(settings), promotes=settings.promote == "gate")
+    return Registry.of(settings)
 
 
 def data_span(settings: Settings, workspace: Workspace) -> Span:

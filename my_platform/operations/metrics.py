@@ -13,7 +13,8 @@ import dagster as dg
 
 from my_platform.incremental.declare import Grain
 from my_platform.incremental.planner import Action
-from my_platform.learning.ledger import PromotionLedger
+from my_platform.learning.ledger import standing_of
+from my_platform.learning.registry_place import RegistryPlace
 from my_platform.operations.alerts.said import read_state
 from my_platform.operations.heads import DagsterHeads
 from my_platform.operations.missing import missing
@@ -158,13 +159,12 @@ def _runs(instance: dg.DagsterInstance) -> Iterator[Metric]:
 
 
 def _models(settings: Settings) -> Iterator[Metric]:
-    ledger = PromotionLedger(settings.registry / "promotions.jsonl")
     champions, changes = [], []
-    for use in ledger.uses():
-        champion = ledger.standing(use).champion
+    for use, lines in RegistryPlace.of(settings).promotions().by_use().items():
+        champion = standing_of(lines).champion
         if champion is not None:
             champions.append(({"use": use, "model": champion.model, "week": champion.week}, 1.0))
-        actions = Counter[str](line.action for line in ledger.lines(use))
+        actions = Counter[str](line.action for line in lines)
         changes += [
             ({"use": use, "action": action}, float(actions[action])) for action in ("promote", "rollback")
         ]

@@ -8,7 +8,7 @@ from my_platform.errors import DamagedBundle, PlatformError
 from my_platform.incremental.declare import Publication, ordinal
 from my_platform.learning.bundle import read_bundle
 from my_platform.learning.contender import Contender
-from my_platform.learning.ledger import Served
+from my_platform.learning.ledger import Served, standing_of
 from my_platform.learning.registry import Candidate, Registered, Registry
 from my_platform.operations.outcome import Heads
 from my_platform.operations.platform import Workspace
@@ -136,9 +136,9 @@ class Models:
     def overview(self) -> dict[str, Any]:
         """By use: all registered models, and the assets whose code is not the one the champion was made by."""
         found: dict[str, Any] = {}
+        lines = self.registry.ledger.by_use()
         for use in self.uses:
-            standing = self.registry.ledger.standing(use)
-            champion = standing.champion
+            champion = standing_of(lines.get(use, ())).champion
             found[use] = {
                 "champion": f"{champion.model}@{champion.week}" if champion else None,
                 "bundle": champion.bundle if champion else None,

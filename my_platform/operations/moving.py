@@ -1,8 +1,9 @@
 """Moving a home from one machine's disk into a bucket, and its events into PostgreSQL, with nothing computed again.
 
 First the files are carried over, which takes as long as it takes and may be cut off anywhere; then, while nobody can
-make anything current, what has come since, the models, the heads, and last the index and the configuration by which
-the home lies there from then on. Each step may be done again. What lies in the old place is left there.
+make anything current, what has come since, the models, the heads, the ledgers with their bundles where machines are to
+share them, and last the index and the configuration by which the home lies there from then on. Each step may be done
+again. What lies in the old place is left there.
 """
 
 import os
@@ -17,6 +18,7 @@ from typing import Any
 import dagster as dg
 
 from my_platform.errors import HomeError, PlatformError
+from my_platform.learning.registry_place import RegistryPlace
 from my_platform.learning.store_move import copy_store, relocate
 from my_platform.learning.tracking import Tracker
 from my_platform.operations.formats import FORMAT, check_format
@@ -39,7 +41,7 @@ from my_platform.storage.sealed import check_seal
 from my_platform.storage.trace_index import LandedFile, TraceIndex
 from my_platform.storage.upload import Carried, Piece, carry, files_below, foreign, present, signatures
 
-_PREFIXES = ("landing", "lake", "mlflow")
+_PREFIXES = ("landing", "lake", "mlflow", "registry")
 _INDEX = "index.sqlite"
 _SETTLED_NS = 3_000_000_000
 
@@ -51,6 +53,7 @@ class Moved:
     Attributes:
         carried: by landing, lake and mlflow.
         heads, rows: events and rows of MLflow that went to PostgreSQL; zeros where they stay in the home.
+        lines: of the ledgers that are in the bucket now, with their bundles; zero where they stay in the home.
         variables: what to set from now on.
     """
 
@@ -58,12 +61,13 @@ class Moved:
     heads: int
     rows: int
     variables: Mapping[str, str]
+    lines: int = 0
     before: bool = field(default=False)
 
     def as_json(self) -> dict[str, Any]:
         carried = {name: asdict(found) for name, found in self.carried.items()}
         return {
-            "carried": carried, "heads": self.heads, "mlflow_rows": self.rows,
+            "carried": carried, "heads": self.heads, "mlflow_rows": self.rows, "ledger_lines": self.lines,
             "moved_before": self.before, "variables": dict(self.variables),
         }  # fmt: skip
 
@@ -129,11 +133,14 @@ class Move:
             last = self._carry_rest(seen)
             rows = self._models()
             heads = self._heads(note)
+            lines = RegistryPlace.of(self.to).pull()
             self._switch()
         done = note.ended()
         self.store.replace(NOTE, done.data)
         replace_file(self.home / NOTE, done.data)
-        return Moved({name: carried[name] + last[name] for name in carried}, heads, rows, self.variables)
+        return Moved(
+            {name: carried[name] + last[name] for name in carried}, heads, rows, self.variables, lines
+        )
 
     def _check_home(self) -> None:
         found = check_format(self.home)

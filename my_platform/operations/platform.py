@@ -22,7 +22,7 @@ from my_platform.incremental.declare import (
 from my_platform.incremental.memory import Memory
 from my_platform.incremental.planner import Node, State, in_order
 from my_platform.learning.contender import Contender
-from my_platform.learning.ledger import PromotionLedger, champions_by_day
+from my_platform.learning.ledger import Line, PromotionLedger, champions_by_day
 from my_platform.learning.retraining.policy import Retraining
 from my_platform.storage.decisions import Decided, Decisions
 from my_platform.storage.lake import Lake, partition_key
@@ -161,7 +161,8 @@ class Workspace:
 
     def look_at_champions(self) -> None:
         """See who serves on each day that has landed."""
-        self.served = {use: self._champions(use) for use in self.project.uses}
+        lines = self.ledger.by_use() if self.ledger is not None and self.project.uses else {}
+        self.served = {use: self._champions(lines.get(use, ())) for use in self.project.uses}
 
     @property
     def unfinished_s(self) -> float:
@@ -205,7 +206,8 @@ class Workspace:
     def said_now(self, name: str) -> dict[str, str]:
         """The versions of the decisions about an asset, or of a use's champions, as they are now, by partition."""
         if name.startswith(SERVED):
-            digests = self._champions(name.removeprefix(SERVED)).digests
+            lines = self.ledger.lines(name.removeprefix(SERVED)) if self.ledger is not None else ()
+            digests = self._champions(lines).digests
             return {partition_key(Grain.DAY, key): digest.hex() for key, digest in digests.items()}
         asset = name.removeprefix(DECIDED)
         grain = self.project.decided[asset]
@@ -219,7 +221,9 @@ class Workspace:
     def requests(self) -> Requests | None:
         """What was asked of buckets so far; None where landing and lake are folders."""
         asked = [
-            each.traffic.so_far for each in (self.lake.store, self.landing.place) if hasattr(each, "traffic")
+            traffic.so_far
+            for each in (self.lake.store, self.landing.place, self.ledger)
+            if (traffic := getattr(each, "traffic", None)) is not None
         ]
         return sum(asked, Requests()) if asked else None
 
@@ -240,12 +244,10 @@ class Workspace:
         }
         return {**landed, **decided, **served, **wanted}
 
-    def _champions(self, use: str) -> Landed:
+    def _champions(self, lines: Sequence[Line]) -> Landed:
         """The champion of each day that has landed, by the first bytes of its bundle's name."""
-        if self.ledger is None:
-            return Landed()
         _, last = self._days
-        return Landed(champions_by_day(self.ledger.lines(use), last))
+        return Landed(champions_by_day(lines, last))
 
     @property
     def _days(self) -> tuple[int, int]:

@@ -7,7 +7,6 @@ from my_platform.learning.forecast import Forecast
 from my_platform.learning.forecast_assets import forecast_assets
 from my_platform.learning.publishing import model_publisher, report_publisher
 from my_platform.learning.registry import Registry
-from my_platform.learning.tracking import Tracker
 from my_platform.quality.checks import check_table
 from my_platform.quality.contracts import Contract
 from my_platform.quality.page import page_linker
@@ -51,7 +50,7 @@ def published(forecast: Forecast, settings: Settings, intended: str) -> list[Ass
     Args:
         intended: what the model is for and what it is not for, for its model card.
     """
-    registry = Registry(settings.registry, Tracker.of(settings))
+    registry = Registry.of(settings)
     return forecast_assets(
         forecast,
         threads=settings.threads,

@@ -46,11 +46,15 @@ logger = logging.getLogger("my_platform.serving")
 
 @dataclass(frozen=True)
 class Rhythm:
-    """Seconds between two writes of the state, two looks at the ledger, at the partitions, and two words of the health."""
+    """Seconds between two writes of the state, two looks at the ledger, at the partitions, and two words of the health.
+
+    `bucket_s` is for two looks at the bucket in which machines share the ledger, if they do.
+    """
 
     # So often that a write is short: one of a tenth of a second held requests up for 5 ms.
     state_s: float = 0.005
     ledger_s: float = 1.0
+    bucket_s: float = 2.0
     partitions_s: float = 60.0
     health_s: float = 10.0
 
@@ -99,7 +103,7 @@ class ScoringService:
         self.desk = CaseDesk(service, service.cases, self.models, self.scorer, log) if service.cases else None
         self.telemetry = Telemetry()
         self._tasks: set[asyncio.Task[None]] = set()
-        answers = Answers(service.key, champion.registry / "bundles", self._sets)
+        answers = Answers(service.key, champion.place.bundles, self._sets)
         self.rest = self._rest()
         self.endpoint = Endpoint(
             service, self.models, self.scorer, answers, tokens, bounds, self.telemetry, self.rest, self.desk
@@ -153,6 +157,9 @@ class ScoringService:
             serving, stored = self.scorer.model, self._stored()
             self._take_up(await asyncio.to_thread(self._champion.look, serving, stored))
 
+    async def _follow_bucket(self) -> None:
+        await asyncio.to_thread(self._champion.pull)
+
     async def _follow_partitions(self) -> None:
         if self._reconcile is not None:
             take_in = await asyncio.to_thread(self._reconcile)
@@ -182,9 +189,13 @@ class ScoringService:
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI | None = None) -> AsyncIterator[None]:
         """Follow the ledger and the partitions, and write the state, as long as this is open."""
+        shared = self._champion.place.is_shared
+        if shared:
+            await self._follow_bucket()
         self.watch_champion()
         for action, every_s in (
             (self._settle_state, self._rhythm.state_s),
+            *([(self._follow_bucket, self._rhythm.bucket_s)] if shared else []),
             (self._follow_ledger, self._rhythm.ledger_s),
             (self._follow_partitions, self._rhythm.partitions_s),
             (self._tell_health, self._rhythm.health_s),

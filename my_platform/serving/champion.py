@@ -1,5 +1,6 @@
 """Which champion serves, with which threshold: two ledgers are watched, and a new champion taken up after its self-test."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,10 +8,13 @@ from typing import NamedTuple
 
 from my_platform.errors import PlatformError
 from my_platform.learning.ledger import PromotionLedger
+from my_platform.learning.registry_place import RegistryPlace
 from my_platform.learning.threshold_ledger import Chosen, ThresholdLedger
 from my_platform.learning.thresholds import ByBundle
 from my_platform.serving.model import ServedModel, load_model, self_test
 from my_platform.serving.scorer import Scorer
+
+logger = logging.getLogger("my_platform.serving")
 
 
 class Refusal(NamedTuple):
@@ -37,19 +41,37 @@ class Champion:
     """The champion of a use as the ledger of a home says it.
 
     Args:
-        registry: the folder of the ledger and the bundles.
+        place: where the ledgers and the bundles lie; this machine's copy is what is watched.
         known: the features of the online state, in its order.
         code_versions: of the running code by asset.
         shadow: `off`, `previous` for the former champion, or the digest of a bundle.
     """
 
-    registry: Path
+    place: RegistryPlace
     use: str
     known: Sequence[str]
     code_versions: Mapping[str, str]
     shadow: str = "off"
     refusal: Refusal | None = None
     _seen: tuple[tuple[int, int] | None, ...] = (None, None)
+    _unreachable: bool = False
+
+    def pull(self) -> None:
+        """Bring this machine's copy of ledgers that are shared up to date; where that fails, it is said once.
+
+        It asks a bucket, so another thread does it.
+        """
+        try:
+            self.place.pull()
+        except Exception as error:
+            # Whatever a bucket or the way to it does, what serves goes on.
+            if not self._unreachable:
+                logger.error("the shared ledgers cannot be read, and what serves goes on: %s", error)
+            self._unreachable = True
+        else:
+            if self._unreachable:
+                logger.info("the shared ledgers can be read again")
+            self._unreachable = False
 
     def moved(self) -> bool:
         """Whether one of the ledgers has changed since this was last asked."""
@@ -106,7 +128,7 @@ class Champion:
         self, digest: str, stored: Sequence[Mapping[str, float | None]]
     ) -> tuple[ServedModel | None, Refusal | None]:
         try:
-            model = load_model(self.registry / "bundles", digest, self.known, self.code_versions)
+            model = load_model(self.place.bundles, digest, self.known, self.code_versions)
             self_test(model, stored)
         except Exception as error:
             # Whatever a bundle does to the libraries that read it, what serves goes on.
@@ -116,11 +138,11 @@ class Champion:
 
     @property
     def _ledger(self) -> PromotionLedger:
-        return PromotionLedger(self.registry / "promotions.jsonl")
+        return self.place.copy.promotions()
 
     @property
     def _thresholds(self) -> ThresholdLedger:
-        return ThresholdLedger(self.registry)
+        return self.place.copy.thresholds()
 
 
 def _mark(path: Path) -> tuple[int, int] | None:

@@ -8,7 +8,6 @@ from my_platform.learning.forecast import Forecast, forecast_contender
 from my_platform.learning.forecast_assets import forecast_assets
 from my_platform.learning.publishing import model_publisher, report_publisher
 from my_platform.learning.registry import Registry
-from my_platform.learning.tracking import Tracker
 from my_platform.quality.checks import check_table
 from my_platform.quality.page import page_linker
 from my_platform.quality.profiles import profile_table
@@ -50,7 +49,7 @@ def assets(settings: Settings) -> list[Asset]:
     link = page_linker(settings.reports)
     profiles = {name: profile_table(valid) for name, valid in _VALID.items()}
     declared = _forecast(settings)
-    registry = Registry(settings.registry, Tracker.of(settings))
+    registry = Registry.of(settings)
     return [
         *_RAW.values(),
         *(_KNOWN, _UNKNOWN),

@@ -41,7 +41,6 @@ from my_platform.learning.engines import cluster_of, engine_parameters
 from my_platform.learning.nets.compute import device_kind
 from my_platform.learning.publishing import report_publisher
 from my_platform.learning.registry import Registry
-from my_platform.learning.tracking import Tracker
 from my_platform.marts.assets import mart_assets
 from my_platform.marts.docs import write_docs
 from my_platform.marts.manifest import load_marts
@@ -105,7 +104,7 @@ def assets(settings: Settings) -> list[Asset]:
     spending = feature_asset(customer_spending, rows=valid["transactions"], events=valid["transactions"])
     usual = feature_asset(usual_spending, rows=spending, events=spending)
     risk = feature_asset(terminal_risk, rows=valid["transactions"], events=labelled_transactions)
-    registry = Registry(settings.registry, Tracker.of(settings))
+    registry = Registry.of(settings)
     choice = lightgbm_choice(settings)
     trees = lightgbm_parameters(settings, choice)
     return [

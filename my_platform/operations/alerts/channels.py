@@ -64,7 +64,7 @@ class LogFile:
             written = {line.get("id") for line in file.read()}
             for notice in notices:
                 if notice.id not in written:
-                    file.append(notice.as_json(), unless=lambda: False)
+                    file.append(notice.as_json(), unless=lambda _: False)
         except (OSError, PlatformError) as error:
             raise NotDelivered(str(error)) from error
 

@@ -16,7 +16,7 @@ from my_platform.incremental.planner import Action
 from my_platform.learning.budgets import Measured, WithFeatures, over_budget
 from my_platform.learning.bundle import read_bundle
 from my_platform.learning.health import Health, breaches
-from my_platform.learning.ledger import Line, Served
+from my_platform.learning.ledger import Line, Served, standing_of
 from my_platform.operations.alerts.conditions import Ailing, FailedCheck, FailedRun, Known, Refusal
 from my_platform.operations.alerts.said import iso
 from my_platform.operations.audit.facts import trends_of_the_day
@@ -226,8 +226,7 @@ def _promotions(
     models: Models, cursor: Mapping[str, int] | None, now_s: float
 ) -> tuple[list[Line], dict[str, int]]:
     """The lines of the promotion ledger since the last look."""
-    ledger = models.registry.ledger
-    lines = {use: ledger.lines(use) for use in ledger.uses()}
+    lines = models.registry.ledger.by_use()
     first = iso(now_s - FIRST_LOOK_S)
     new = [
         line
@@ -292,8 +291,9 @@ def _over_budget(models: Models) -> Iterator[tuple[str, list[str]]]:
 
 
 def _champions(models: Models) -> Iterable[tuple[str, Served]]:
+    lines = models.registry.ledger.by_use()
     for use in models.uses:
-        champion = models.registry.ledger.standing(use).champion
+        champion = standing_of(lines.get(use, ())).champion
         if champion is not None:
             yield use, champion
 

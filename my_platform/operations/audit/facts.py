@@ -162,6 +162,6 @@ def _promoted(workspace: Workspace) -> list[Promoted]:
         return []
     return [
         Promoted(line.at, line.use, line.after.model, day_key(ordinal(line.after.week) - 1), line.action)
-        for use in ledger.uses()
-        for line in ledger.lines(use)
+        for lines in ledger.by_use().values()
+        for line in lines
     ]

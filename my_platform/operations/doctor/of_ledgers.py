@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from my_platform.errors import DamagedBundle, PlatformError
 from my_platform.learning.bundle import read_bundle
-from my_platform.learning.ledger import PromotionLedger, Served
-from my_platform.learning.threshold_ledger import ThresholdLedger
+from my_platform.learning.ledger import Served, standing_of
+from my_platform.learning.registry_place import RegistryPlace
 from my_platform.operations.doctor.findings import Told, ok, problem, warning
 from my_platform.operations.doctor.of_storage import BRIEFLY
 from my_platform.settings import Settings
@@ -16,8 +16,9 @@ from my_platform.storage.retraining import FOLDER, FitDecisions
 
 def ledgers(settings: Settings) -> Iterator[Told]:
     """Whether every line can be read, and each promotion knew of the one before it."""
-    promotions = PromotionLedger(settings.registry / "promotions.jsonl")
-    thresholds = ThresholdLedger(settings.registry)
+    place = RegistryPlace.of(settings, BRIEFLY)
+    shared = place.compare()
+    promotions, thresholds = place.copy.promotions(), place.copy.thresholds()
     lines = 0
     for use in promotions.uses():
         serving: list[Served] = []
@@ -44,6 +45,8 @@ def ledgers(settings: Settings) -> Iterator[Told]:
                 "the next line that is written takes its place",
             )
     yield ok(f"{lines} lines of promotions and thresholds follow from one another")
+    if place.is_shared:
+        yield ok(f"{shared} lines are those that {settings.bucket_url}/registry has for all machines")
 
 
 def fit_decisions(settings: Settings) -> Iterator[Told]:
@@ -63,18 +66,18 @@ def fit_decisions(settings: Settings) -> Iterator[Told]:
 
 def bundles(settings: Settings) -> Iterator[Told]:
     """Whether the bundles of the champions, and of those that a rollback goes back to, are whole."""
-    ledger = PromotionLedger(settings.registry / "promotions.jsonl")
-    uses = ledger.uses()
-    if not uses:
+    place = RegistryPlace.of(settings, BRIEFLY)
+    by_use = place.promotions().by_use()
+    if not by_use:
         yield ok("no model was ever promoted")
-    for use in uses:
-        standing = ledger.standing(use)
+    for use, lines in by_use.items():
+        standing = standing_of(lines)
         for served, role in ((standing.champion, "champion"), (standing.previous, "previous champion")):
             if served is None:
                 continue
             named = f"the {role} of {use}, {served.model} {served.week}"
             try:
-                read_bundle(settings.registry / "bundles", served.bundle)
+                read_bundle(place.bundles, served.bundle)
             except DamagedBundle as error:
                 told = f"{named}: {error}"
                 yield (
