@@ -207,6 +207,42 @@ def test_another_object_of_the_same_version_stands_in(lake: Lake, tmp_path: Path
     assert lake.index.find("a/b", DAY, data_version(ONE)) == [F2]
 
 
+def committed_days(lake: Lake, number: int) -> dict[str, str]:
+    """Days with a row each, and their data versions."""
+    tables = {f"2018-04-{n:02}": pl.DataFrame({"x": [n]}) for n in range(1, number + 1)}
+    for partition, table in tables.items():
+        commit(lake, table, partition=partition)
+    return {partition: data_version(table) for partition, table in tables.items()}
+
+
+def test_many_partitions_are_read_at_a_time_and_come_in_order(lake: Lake, tmp_path: Path) -> None:
+    versions = dict(reversed(committed_days(lake, 20).items()))
+    traffic = getattr(lake.store, "traffic", None)
+    before = traffic.so_far if traffic else None
+    found = lake.read_all("a/b", versions)
+    assert [(day, table["x"].item()) for day, table in found.items()] == [(d, int(d[-2:])) for d in versions]
+    if traffic:
+        # Each is asked for once.
+        assert (traffic.so_far - before).as_json()["requests"] == 20
+    assert lake.reads == 20
+    files = dict(lake.files("a/b", versions, tmp_path / "copies"))
+    assert list(files) == list(versions)
+    assert [pl.read_parquet(file)["x"].item() for file in files.values()] == [int(d[-2:]) for d in versions]
+
+
+def test_the_damaged_one_of_many_is_named_and_another_object_stands_in(lake: Lake) -> None:
+    versions = committed_days(lake, 12)
+    day = "2018-04-07"
+    damage(lake, partition=day)
+    with pytest.raises(DamagedObject, match=rf"{lake.store.root}/a/b/{day}/{F1}.parquet: its bytes are not"):
+        lake.read_all("a/b", versions)
+    for fingerprint in (F1, F2):
+        commit(lake, pl.DataFrame({"x": [7]}), fingerprint, partition=day)
+    lake.store.delete(lake.path("a/b", day, F1))
+    assert lake.read_all("a/b", versions)[day]["x"].item() == 7
+    assert lake.index.find("a/b", day, versions[day]) == [F2]
+
+
 def test_a_file_of_a_bucket_is_a_copy(lake: Lake, tmp_path: Path) -> None:
     commit(lake)
     stored = f"{lake.store.root}/a/b/{DAY}/{F1}.parquet"

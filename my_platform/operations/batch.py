@@ -53,10 +53,8 @@ class InputBatch:
 
     def files(self, read: str, key: str) -> Mapping[str, str]:
         declared = self.read_by.asset.reads[read]
-        return {
-            partition: str(self.cache.file(declared.asset, partition, version))
-            for partition, version in self.versions(read, key).items()
-        }
+        found = self.cache.local(declared.asset, self.versions(read, key))
+        return {partition: str(file) for partition, file in found.items()}
 
     def landed(self, key: str) -> list[tuple[str, bytes]]:
         return self.read_by.landed(ordinal(key))

@@ -41,15 +41,17 @@ class TableCache:
     def put(self, asset: str, partition: str, version: str, table: pl.DataFrame) -> None:
         self._keep((asset, partition, version, None), table)
 
-    def file(self, asset: str, partition: str, version: str) -> Path:
-        """A local file that holds a data version, its bytes checked; it stays until ``close``."""
-        file = self.files.get((asset, partition, version))
-        if file is None:
-            if self._copies is None:
-                self._copies = tempfile.TemporaryDirectory(prefix="my_platform_inputs_")
-            file = self.lake.file(asset, partition, version, Path(self._copies.name))
-            self.files[asset, partition, version] = file
-        return file
+    def local(self, asset: str, versions: Mapping[str, str]) -> dict[str, Path]:
+        """Local files that hold data versions, by partition, their bytes checked; they stay until ``close``."""
+        missing = {
+            key: version for key, version in versions.items() if (asset, key, version) not in self.files
+        }
+        if missing and self._copies is None:
+            self._copies = tempfile.TemporaryDirectory(prefix="my_platform_inputs_")
+        if self._copies is not None:
+            for partition, file in self.lake.files(asset, missing, Path(self._copies.name)):
+                self.files[asset, partition, missing[partition]] = file
+        return {key: self.files[asset, key, version] for key, version in versions.items()}
 
     def rows(self, asset: str, partition: str, version: str) -> int:
         """The rows of a data version, as the index has them; 0 where it has none."""

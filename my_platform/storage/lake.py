@@ -7,7 +7,9 @@ carries the record of its making, and its data version, in its own metadata.
 
 import json
 import secrets
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ from my_platform.storage.trace_index import Cost, Trace, TraceIndex
 ABSENT = "absent"
 # Compressed, of files that are in memory together with their tables.
 _READ_TOGETHER_BYTES = 64 << 20
+# Objects of a bucket that are asked for before the first of them has come.
+_READ_AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Lake:
         self.index = index
         self.reads = 0
         self.bytes_read = 0
+        self._mean_bytes: dict[str, float] = {}
 
     def path(self, asset: str, partition: str, fingerprint: str) -> str:
         return f"{asset}/{partition or 'all'}/{fingerprint}.parquet"
@@ -140,20 +145,57 @@ class Lake:
         """The tables of several partitions, given with their data versions; as ``read``, and faster."""
         found: dict[str, pl.DataFrame] = {}
         files: dict[str, bytes] = {}
-        for number, (partition, version) in enumerate(versions.items(), 1):
-            files[partition] = self.data(asset, partition, version)
+        for number, (partition, data) in enumerate(self._data_of(asset, versions), 1):
+            files[partition] = data
             if number == len(versions) or sum(map(len, files.values())) >= _READ_TOGETHER_BYTES:
                 found |= dict(zip(files, tables_of(list(files.values()), columns), strict=True))
                 files = {}
         return found
 
-    def data(self, asset: str, partition: str, version: str) -> bytes:
-        """The checked bytes of an object that holds a data version; raises DamagedObject."""
+    def _data_of(self, asset: str, versions: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+        """The checked bytes of objects, in the order of their versions; of a bucket, some are on their way at a time."""
+        at_a_time = self._at_a_time(asset) if len(versions) > 1 else 1
+        if at_a_time < 2:
+            for partition, version in versions.items():
+                yield partition, self.data(asset, partition, version)
+            return
+        under_way: deque[tuple[str, str, Future[bytes] | None]] = deque()
+
+        def first() -> tuple[str, bytes]:
+            partition, version, reading = under_way.popleft()
+            # What could not be read is read once more, to find another object or to be told.
+            ahead = reading.result() if reading is not None and reading.exception() is None else None
+            return partition, self.data(asset, partition, version, ahead)
+
+        with ThreadPoolExecutor(at_a_time) as pool:
+            for partition, version in versions.items():
+                found = self.index.find(asset, partition, version)
+                path = self.path(asset, partition, found[0]) if found else ""
+                under_way.append((partition, version, pool.submit(self.store.read, path) if found else None))
+                if len(under_way) == at_a_time:
+                    yield first()
+            while under_way:
+                yield first()
+
+    def _at_a_time(self, asset: str) -> int:
+        """How many objects of an asset may be on their way at a time, and in memory; of a folder one."""
+        if isinstance(self.store, FolderStore):
+            return 1
+        if asset not in self._mean_bytes:
+            _, self._mean_bytes[asset] = self.index.mean_cost(asset)
+        return min(_READ_AHEAD, int(_READ_TOGETHER_BYTES / max(self._mean_bytes[asset], 1.0)))
+
+    def data(self, asset: str, partition: str, version: str, ahead: bytes | None = None) -> bytes:
+        """The checked bytes of an object that holds a data version; raises DamagedObject.
+
+        Args:
+            ahead: those of the first object that may hold it, where they were read before.
+        """
         damage: DamagedObject | None = None
         for fingerprint in self.index.find(asset, partition, version):
             path = self.path(asset, partition, fingerprint)
             try:
-                data = self.store.read(path)
+                data, ahead = self.store.read(path) if ahead is None else ahead, None
                 if self._is_told_anew(path, data, version):
                     continue
             except DamagedObject as error:
@@ -181,18 +223,25 @@ class Lake:
         return True
 
     def file(self, asset: str, partition: str, version: str, copies: Path) -> Path:
-        """A local file that holds a data version, its bytes checked; raises DamagedObject.
+        """One of ``files``."""
+        ((_, file),) = self.files(asset, {partition: version}, copies)
+        return file
+
+    def files(self, asset: str, versions: Mapping[str, str], copies: Path) -> Iterator[tuple[str, Path]]:
+        """Local files that hold data versions, their bytes checked, by partition; raises DamagedObject.
 
         Args:
-            copies: the folder that gets a copy, where the object lies in a bucket.
+            copies: the folder that gets copies, where objects lie in a bucket.
         """
         if isinstance(self.store, FolderStore):
-            return self._checked_file(self.store, asset, partition, version)
-        data = self.data(asset, partition, version)
-        copy = copies / self.path(asset, partition, version)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(data)
-        return copy
+            for partition, version in versions.items():
+                yield partition, self._checked_file(self.store, asset, partition, version)
+            return
+        for partition, data in self._data_of(asset, versions):
+            copy = copies / self.path(asset, partition, versions[partition])
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(data)
+            yield partition, copy
 
     def _checked_file(self, store: FolderStore, asset: str, partition: str, version: str) -> Path:
         damage: DamagedObject | None = None
