@@ -376,7 +376,7 @@ def test_a_csv_file_whose_rows_do_not_fit_is_read_in_parts(suffix: str, tmp_path
     text = csv(rows)
     batch = Landed({DAY: gzip.compress(text, 1) if suffix == "csv.gz" else text}, suffix)
     # There is room for the text, and for what reading ahead takes, and not for all rows.
-    batch.memory = Memory(300_000_000, tmp_path / "spill")
+    batch.memory = Memory(360_000_000, tmp_path / "spill")
     for _, made in RAW.compute(batch):
         assert isinstance(made, Produced), made
         assert made.parts is not None
